@@ -1,0 +1,66 @@
+"""Puts an async context manager around every kind of gRPC handler; shared by the server's interceptors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, TypeAlias
+
+import grpc
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Guard = Callable[[Context], AbstractAsyncContextManager[None]]
+
+
+def guarded(handler: Handler | None, guard: Guard) -> Handler | None:
+    """Return `handler` with `guard` around each of its calls; None, an unknown method, stays None."""
+    if handler is None:
+        return None
+    make, method = _shape(handler)
+    around = _around_stream(method, guard) if handler.response_streaming else _around_unary(method, guard)
+    wrapped: Handler = make(
+        around,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+    return wrapped
+
+
+def _shape(handler: Handler) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    kinds: dict[tuple[bool, bool], tuple[Callable[..., Any], Any]] = {
+        (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
+        (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
+        (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
+        (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
+    }
+    return kinds[bool(handler.request_streaming), bool(handler.response_streaming)]
+
+
+def _around_unary(method: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+    async def call(request: Any, context: Context) -> Any:
+        async with guard(context):
+            return await method(request, context)
+
+    return call
+
+
+def _around_stream(method: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+    # A coroutine that writes, not a generator: grpc.aio leaves a generator that is cancelled between two
+    # messages to the garbage collector, so its `finally` would run late, in another task and context.
+    async def call(request: Any, context: Context) -> None:
+        async with guard(context):
+            answers = method(request, context)
+            if inspect.isawaitable(answers):
+                await answers
+            else:
+                await _write_all(answers, context)
+
+    return call
+
+
+async def _write_all(answers: AsyncGenerator[Any, None], context: Context) -> None:
+    async with aclosing(answers):
+        async for answer in answers:
+            await context.write(answer)

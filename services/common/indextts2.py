@@ -1,0 +1,50 @@
+"""What the three workers of the IndexTTS2 family agree on: the edges between their stages.
+
+Everything else of the family lives in the workers; the gateway reads edges from Describe.
+"""
+
+from __future__ import annotations
+
+from services.common.checkpoint import CheckpointConfig
+from services.common.stage.policy import Policy
+from services.common.stage.spec import Edge, EdgeKind, TensorSpec
+
+
+def tokens_edge(config: CheckpointConfig) -> Edge:
+    """Codes with their latents: one code owns 1.72 mel frames (specification §6.6)."""
+    spect = config.s2mel.preprocess_params
+    return Edge(
+        EdgeKind.TOKENS,
+        (
+            TensorSpec("codes", "int32", (-1,)),
+            TensorSpec("latents", "float32", (-1, config.gpt.model_dim)),
+        ),
+        rate_numerator=spect.sr * 100,
+        rate_denominator=spect.spect_params.hop_length * 172,
+        codebooks=1,
+        vocabulary=config.semantic_codec.codebook_size,
+        latent_width=config.gpt.model_dim,
+    )
+
+
+def mel_edge(config: CheckpointConfig) -> Edge:
+    spect = config.s2mel.preprocess_params
+    bins = spect.spect_params.n_mels
+    return Edge(
+        EdgeKind.MEL,
+        (TensorSpec("mel", "float32", (-1, bins)),),
+        rate_numerator=spect.sr,
+        rate_denominator=spect.spect_params.hop_length,
+        mel_bins=bins,
+        sample_rate_hz=spect.sr,
+    )
+
+
+def pcm_edge(config: CheckpointConfig) -> Edge:
+    rate = config.s2mel.preprocess_params.sr
+    return Edge(EdgeKind.PCM, (TensorSpec("pcm", "int16", (-1,)),), rate_numerator=rate, sample_rate_hz=rate)
+
+
+def streaming_policy(config: CheckpointConfig) -> Policy:
+    """The checkpoint's own policy."""
+    return Policy(**config.triptych.policy.model_dump())

@@ -1,0 +1,81 @@
+"""JSON log lines on stdout through structlog, with service, utterance and trace on each; set up once per process.
+
+Text to speak is personal data and is never logged; log its length.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(service: str, level: str = "info") -> None:
+    """Send structlog and the standard library's loggers (grpc, torch, asyncio) through one renderer.
+
+    Args:
+        service: Goes on every line, such as ``gpt_worker``.
+        level: debug, info, warning or error.
+    """
+    threshold = LEVELS[level]
+    shared = _shared_processors(service)
+    render: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=_stdout_logger,
+        cache_logger_on_first_use=False,
+    )
+    handler = _StdoutHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=threshold, force=True)
+    logging.captureWarnings(capture=True)
+
+
+def _shared_processors(service: str) -> list[Processor]:
+    def add_origin(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            event["trace_id"] = f"{span.trace_id:032x}"
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_origin,
+    ]
+
+
+class _StdoutLogger:
+    """Writes finished lines; looks stdout up each time, since tests and tools replace it."""
+
+    def msg(self, line: str) -> None:
+        # A reader who left must not take the service with it.
+        with suppress(OSError, ValueError):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+class _StdoutHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _StdoutLogger().msg(self.format(record))
+
+
+def _stdout_logger(*_args: Any) -> _StdoutLogger:
+    return _StdoutLogger()

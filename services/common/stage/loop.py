@@ -1,0 +1,189 @@
+"""Moves sessions through the engine: one thread computes, the event loop hands in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from services.common import metrics
+from services.common.errors import DeadlineError, OverloadedError, StageLostError, TtsError
+from services.common.stage import scheduler
+from services.common.stage.engine import Engine, Output
+from services.common.stage.session import Chunk, Session
+from services.common.tensors import Array, Tensors
+
+logger = structlog.get_logger(__name__)
+
+Command = Callable[[], None]
+
+
+class StageLoop:
+    """Owns the engine's thread and its sessions.
+
+    Everything that touches the engine is a command, run on the engine's thread between two steps.
+    """
+
+    def __init__(self, engine: Engine, *, max_batch_size: int) -> None:
+        self.engine = engine
+        self.steps = 0
+        self.is_draining = False
+        self._max_batch_size = max_batch_size
+        self._sessions: set[Session] = set()
+        self._commands: deque[Command] = deque()
+        self._work = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._voice_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voice")
+        self._is_dead = False
+
+    @property
+    def free_slots(self) -> int:
+        return self.engine.spec.slots - len(self._sessions)
+
+    def open(self, session: Session) -> None:
+        """Take a slot, or refuse at once.
+
+        Raises:
+            OverloadedError: All slots are taken.
+            StageLostError: The engine is dead.
+        """
+        self.refuse_if_full()
+        self._sessions.add(session)
+        self._count_slots()
+        self._submit(session, lambda: self.engine.open(session))
+
+    def refuse_if_full(self) -> None:
+        """Raise what `open` would raise, without taking a slot."""
+        if self._is_dead:
+            raise StageLostError("the engine died; retry on another worker", stage=self.engine.spec.stage)
+        if self.free_slots <= 0:
+            slots = self.engine.spec.slots
+            raise OverloadedError(f"all {slots} slots of this worker are taken", stage=self.engine.spec.stage)
+
+    def push(self, session: Session, chunk: Chunk) -> None:
+        self._submit(session, lambda: self.engine.push(session, chunk))
+
+    def add_credit(self, session: Session, chunks: int) -> None:
+        # A command like the others: the engine's thread counts credit down.
+        def add() -> None:
+            session.credit += chunks
+
+        self._submit(session, add)
+
+    def cancel_segment(self, session: Session, segment: int) -> None:
+        def cancel() -> None:
+            last = self.engine.cancel_segment(session, segment)
+            if last is not None:
+                self._event_loop.call_soon_threadsafe(session.outbox.put_nowait, last)
+
+        self._submit(session, cancel)
+
+    def close(self, session: Session) -> None:
+        """Give the slot back; what the session holds in the engine goes before the next step."""
+        if session not in self._sessions:
+            return
+        session.is_closed = True
+        self._sessions.discard(session)
+        self._count_slots()
+        self._commands.append(lambda: self.engine.close(session))
+        self._work.set()
+
+    async def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
+        """Run a voice step beside the engine's own thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._voice_thread, self.engine.encode_voice, step, tensors)
+
+    async def run_forever(self) -> None:
+        """Step until the engine raises; a CUDA context does not survive most errors."""
+        self._event_loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._work.clear()
+                outputs, did_step = await self._event_loop.run_in_executor(self._thread, self._turn)
+                for session, output in outputs:
+                    if not session.is_closed:
+                        session.outbox.put_nowait(output)
+                if not did_step and not self._commands:
+                    await self._wait()
+        except Exception:
+            self._is_dead = True
+            logger.exception("engine_died", stage=self.engine.spec.stage)
+            lost = StageLostError("the engine died; retry on another worker", stage=self.engine.spec.stage)
+            for session in self._sessions:
+                session.outbox.put_nowait(lost)
+            raise
+
+    async def _wait(self) -> None:
+        """Sleep until there is work, or until the next deadline passes."""
+        deadlines = [session.deadline for session in self._sessions if session.deadline is not None]
+        timeout = max(0.0, min(deadlines) - time.monotonic()) + 0.001 if deadlines else None
+        try:
+            await asyncio.wait_for(self._work.wait(), timeout)
+        except TimeoutError:
+            return
+
+    def _submit(self, session: Session, command: Command) -> None:
+        def guarded() -> None:
+            if session.is_closed:
+                return
+            try:
+                command()
+            except TtsError as error:
+                self._event_loop.call_soon_threadsafe(session.outbox.put_nowait, error)
+
+        self._commands.append(guarded)
+        self._work.set()
+
+    def _turn(self) -> tuple[list[Output], bool]:
+        """One turn on the engine's thread: commands first, then one step for the sessions that are ready."""
+        while self._commands:
+            self._commands.popleft()()
+        sessions = list(self._sessions)
+        outputs: list[Output] = [(session, self._late()) for session in sessions if session.is_late]
+        ready = [
+            session
+            for session in sessions
+            if session.credit > 0
+            and not session.is_late
+            and not session.is_closed
+            and self.engine.is_ready(session)
+        ]
+        batch = scheduler.pick(ready, max_batch_size=self._max_batch_size)
+        if batch:
+            outputs += self._step(batch)
+        for session, output in outputs:
+            if isinstance(output, TtsError):
+                # Its caller hears of the error; until the call ends it must not be served again.
+                session.credit = 0
+                session.deadline = None
+        return outputs, bool(batch)
+
+    def _step(self, batch: list[Session]) -> list[Output]:
+        started = time.monotonic()
+        outputs = self.engine.step(batch)
+        ended = time.monotonic()
+        self.steps += 1
+        stage = self.engine.spec.stage
+        metrics.STEP_SECONDS.labels(stage).observe(ended - started)
+        metrics.BATCH_SIZE.labels(stage).observe(len(batch))
+        for session in batch:
+            session.stats.steps += 1
+            session.stats.compute_seconds += (ended - started) / len(batch)
+            session.stats.wait_seconds += started - session.last_served
+            session.stats.max_batch_size = max(session.stats.max_batch_size, len(batch))
+            session.last_served = ended
+        for session, output in outputs:
+            if isinstance(output, Chunk):
+                session.credit -= 1
+                session.stats.items += output.length
+        return outputs
+
+    def _late(self) -> DeadlineError:
+        return DeadlineError("the deadline passed while the stage was at work", stage=self.engine.spec.stage)
+
+    def _count_slots(self) -> None:
+        metrics.FREE_SLOTS.labels(self.engine.spec.stage).set(self.free_slots)

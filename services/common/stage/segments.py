@@ -1,0 +1,80 @@
+"""The chunks of a session's segments, in order, for engines that work on one segment at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.common.stage.session import Chunk, FinishReason
+from services.common.tensors import Tensors
+
+
+@dataclass(slots=True)
+class SegmentInput:
+    """What has come of one segment."""
+
+    segment: int
+    start: int
+    """Index of the first item that is held."""
+    parts: list[Tensors] = field(default_factory=list)
+    length: int = 0
+    has_ended: bool = False
+    finish_reason: FinishReason = FinishReason.NONE
+
+    @property
+    def stop(self) -> int:
+        """Index after the last item that has come."""
+        return self.start + self.length
+
+    def items(self, name: str, start: int, stop: int) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+        """The items start .. stop of one tensor, by absolute index."""
+        self._join()
+        return self.parts[0][name][start - self.start : stop - self.start]
+
+    def drop_before(self, index: int) -> None:
+        """Forget items that no window will read again."""
+        count = min(index, self.stop) - self.start
+        if count <= 0:
+            return
+        self._join()
+        self.parts = [{name: array[count:] for name, array in self.parts[0].items()}]
+        self.start, self.length = self.start + count, self.length - count
+
+    def _join(self) -> None:
+        if len(self.parts) > 1:
+            self.parts = [
+                {name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}
+            ]
+
+
+class SegmentQueue:
+    """Collects chunks; `current` is the segment in work, None when there is none."""
+
+    def __init__(self) -> None:
+        self._segments: deque[SegmentInput] = deque()
+
+    @property
+    def current(self) -> SegmentInput | None:
+        return self._segments[0] if self._segments else None
+
+    def push(self, chunk: Chunk) -> None:
+        if not self._segments or self._segments[-1].segment != chunk.segment:
+            self._segments.append(SegmentInput(chunk.segment, chunk.start))
+        last = self._segments[-1]
+        last.parts.append(chunk.tensors)
+        last.length += chunk.length
+        if chunk.is_segment_end:
+            last.has_ended = True
+            last.finish_reason = chunk.finish_reason
+
+    def finish_current(self) -> None:
+        self._segments.popleft()
+
+    def cancel(self, segment: int) -> bool:
+        """Drop a segment; False when it is not here."""
+        kept = [item for item in self._segments if item.segment != segment]
+        is_here = len(kept) < len(self._segments)
+        self._segments = deque(kept)
+        return is_here

@@ -1,0 +1,122 @@
+"""The gRPC side of every worker: translates the stage protocol and decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import structlog
+
+from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
+from services.common import tensors, traces
+from services.common.errors import InvalidRequestError
+from services.common.stage import convert
+from services.common.stage.loop import StageLoop
+from services.common.stage.run import Run, open_session
+from services.common.stage.session import Session
+from services.common.stage.voice_cache import VoiceCache
+
+logger = structlog.get_logger(__name__)
+
+HEARTBEAT_SECONDS = 0.1
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StageServicer(stage_pb2_grpc.StageServicer):
+    """Serves one engine.
+
+    Args:
+        loop: What moves sessions through the engine.
+        worker: This process's name in logs and answers.
+    """
+
+    def __init__(self, loop: StageLoop, *, worker: str) -> None:
+        self._loop = loop
+        self._worker = worker
+        self._spec = loop.engine.spec
+        self._voices = VoiceCache()
+
+    async def Describe(
+        self, request: stage_pb2.DescribeRequest, context: Context
+    ) -> stage_pb2.DescribeResponse:
+        return convert.spec_to_proto(self._spec, worker=self._worker)
+
+    async def EncodeVoice(
+        self, request: stage_pb2.EncodeVoiceRequest, context: Context
+    ) -> stage_pb2.EncodeVoiceResponse:
+        step = next((step for step in self._spec.voice_steps if step.name == request.step), None)
+        if step is None:
+            allowed = ", ".join(step.name for step in self._spec.voice_steps) or "none"
+            raise InvalidRequestError(f"voice step {request.step!r} is not one of: {allowed}", field="step")
+        given = tensors.from_proto(request.tensors)
+        missing = [name for name in step.takes if name not in given]
+        if missing:
+            raise InvalidRequestError(f"tensor {missing[0]!r} is missing", field="tensors")
+        made = await self._loop.encode_voice(step.name, given)
+        return stage_pb2.EncodeVoiceResponse(tensors=tensors.to_proto(made))
+
+    async def Heartbeat(
+        self, request: stage_pb2.HeartbeatRequest, context: Context
+    ) -> AsyncIterator[stage_pb2.HeartbeatResponse]:
+        while True:
+            is_draining = self._loop.is_draining
+            yield stage_pb2.HeartbeatResponse(
+                engine_steps=self._loop.steps,
+                free_slots=max(self._loop.free_slots, 0),
+                slots=self._spec.slots,
+                is_draining=is_draining,
+            )
+            if is_draining:
+                # An endless stream would hold the drain up to its limit.
+                return
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def Run(
+        self, request_iterator: AsyncIterator[stage_pb2.RunRequest], context: Context
+    ) -> AsyncIterator[stage_pb2.RunResponse]:
+        requests = aiter(request_iterator)
+        first = await anext(requests, None)
+        if first is None:
+            raise InvalidRequestError("the stream ended before open", field="message")
+        session: Session | None = None
+        started = time.monotonic()
+        with (
+            structlog.contextvars.bound_contextvars(
+                utterance_id=first.open.utterance_id, session_id=first.open.session_id, stage=self._spec.stage
+            ),
+            traces.server_span(f"{self._spec.stage}.Run", context.invocation_metadata()),
+        ):
+            try:
+                async for step in open_session(
+                    first,
+                    requests,
+                    loop=self._loop,
+                    voices=self._voices,
+                    time_left_seconds=context.time_remaining(),
+                ):
+                    if isinstance(step, Session):
+                        session = step
+                    else:
+                        yield stage_pb2.RunResponse(need_voice=step)
+                assert session is not None
+                run = Run(self._loop, session)
+                yield stage_pb2.RunResponse(
+                    opened=stage_pb2.Opened(worker=self._worker, revision=self._spec.revision)
+                )
+                async for answer in run.answers(requests):
+                    yield answer
+            finally:
+                if session is not None:
+                    self._loop.close(session)
+                    logger.info(
+                        "run_ended",
+                        latency_ms=round(1000 * (time.monotonic() - started), 1),
+                        steps=session.stats.steps,
+                        items=session.stats.items,
+                        compute_ms=round(1000 * session.stats.compute_seconds, 1),
+                        batch_size=session.stats.max_batch_size,
+                    )

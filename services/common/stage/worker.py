@@ -1,0 +1,81 @@
+"""The life of a worker process: load, warm up, serve, drain; or die loudly when the engine does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+import grpc
+import structlog
+
+from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
+from services.common import logs, metrics, traces
+from services.common.checkpoint import CheckpointError
+from services.common.health import HealthBoard
+from services.common.server import serve
+from services.common.stage.engine import Engine
+from services.common.stage.loop import StageLoop
+from services.common.stage.servicer import StageServicer
+from services.common.stage.settings import StageSettings
+
+logger = structlog.get_logger(__name__)
+
+
+def run_worker(stage: str, settings: StageSettings, load_engine: Callable[[], Engine]) -> int:
+    """Serve one stage until SIGTERM and give the process's exit code.
+
+    Args:
+        stage: The stage's name, such as ``gpt``.
+        settings: The worker's settings.
+        load_engine: Loads the model; runs in a thread, so that liveness can be asked meanwhile.
+    """
+    logs.configure(f"{stage}_worker", settings.log_level)
+    traces.configure(f"{stage}_worker", settings.otlp_endpoint)
+    metrics.serve(settings.metrics_port)
+    try:
+        asyncio.run(_serve(stage, settings, load_engine))
+    except CheckpointError as error:
+        logger.error("checkpoint_refused", stage=stage, error=str(error))  # noqa: TRY400
+        return 1
+    except Exception:
+        logger.exception("worker_died", stage=stage)
+        return 1
+    return 0
+
+
+async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], Engine]) -> None:
+    board = HealthBoard()
+    engine = await asyncio.to_thread(_load_and_warm, load_engine)
+    loop = StageLoop(engine, max_batch_size=settings.max_batch_size)
+    name = f"{stage}-{socket.gethostname()}-{os.getpid()}"
+    metrics.SLOTS.labels(stage).set(engine.spec.slots)
+
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        stage_pb2_grpc.add_StageServicer_to_server(StageServicer(loop, worker=name), server)
+        return [stage_pb2.DESCRIPTOR.services_by_name["Stage"].full_name]
+
+    def on_drain() -> None:
+        loop.is_draining = True
+
+    running = asyncio.create_task(loop.run_forever())
+    logger.info("model_loaded", stage=stage, model=engine.spec.model, revision=engine.spec.revision)
+    try:
+        await serve(
+            register,
+            address=settings.address,
+            board=board,
+            drain_seconds=settings.drain_seconds,
+            settle_seconds=settings.settle_seconds,
+            on_drain=on_drain,
+            dead=running,
+        )
+    finally:
+        running.cancel()
+
+
+def _load_and_warm(load_engine: Callable[[], Engine]) -> Engine:
+    engine = load_engine()
+    engine.warm_up()
+    return engine

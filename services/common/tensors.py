@@ -1,0 +1,75 @@
+"""Named arrays as they travel between the gateway and the workers: raw little-endian bytes, never pickled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protos.tts.stages.v1 import stage_pb2
+from services.common.errors import InvalidRequestError
+
+Array = npt.NDArray[Any]
+Tensors = dict[str, Array]
+
+DTYPES = ("float64", "float32", "float16", "int16", "int32", "int64", "uint8")
+
+
+def to_proto(tensors: Mapping[str, Array]) -> list[stage_pb2.Tensor]:
+    """Turn named arrays into messages, in the order of the mapping."""
+    return [
+        stage_pb2.Tensor(
+            name=name,
+            dtype=array.dtype.name,
+            shape=array.shape,
+            data=np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes(),
+        )
+        for name, array in tensors.items()
+    ]
+
+
+def from_proto(messages: Iterable[stage_pb2.Tensor]) -> Tensors:
+    """Turn messages into named arrays; they are read-only views of the messages' bytes.
+
+    Raises:
+        InvalidRequestError: A dtype is unknown, a shape negative, a name repeated, or the bytes are too few or many.
+    """
+    tensors: Tensors = {}
+    for message in messages:
+        if message.name in tensors:
+            raise InvalidRequestError(f"tensor {message.name!r} is given twice", field="tensors")
+        tensors[message.name] = _array(message)
+    return tensors
+
+
+def _array(message: stage_pb2.Tensor) -> Array:
+    field = f"tensors[{message.name}]"
+    if message.dtype not in DTYPES:
+        allowed = ", ".join(DTYPES)
+        raise InvalidRequestError(f"dtype {message.dtype!r} is not one of {allowed}", field=f"{field}.dtype")
+    shape = tuple(message.shape)
+    if len(shape) > 8 or any(size < 0 for size in shape):
+        raise InvalidRequestError(f"shape {shape} is not a shape", field=f"{field}.shape")
+    dtype = np.dtype(message.dtype).newbyteorder("<")
+    expected = dtype.itemsize
+    for size in shape:
+        expected *= size
+    if expected != len(message.data):
+        raise InvalidRequestError(
+            f"{message.dtype} of shape {shape} takes {expected} bytes, not {len(message.data)}",
+            field=f"{field}.data",
+        )
+    return np.frombuffer(message.data, dtype=dtype).reshape(shape)
+
+
+def digest(tensors: Mapping[str, Array]) -> str:
+    """SHA-256 in hex over names, dtypes, shapes and bytes, whatever the order of the mapping."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        state.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
+        state.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    return state.hexdigest()

@@ -1,0 +1,137 @@
+"""Who may begin now and who waits: the only queue in front of the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from services.common.errors import OverloadedError, TtsError
+from services.frontend.topology import Pipeline
+from services.frontend.workers import WorkerLink
+
+Resolve = Callable[[], Pipeline]
+
+
+@dataclass(eq=False)
+class Lease:
+    """One slot of every stage of a pipeline; `release` gives them all back."""
+
+    pipeline: Pipeline
+    links: tuple[WorkerLink, ...]
+    on_release: Callable[[Lease], None]
+    taken: float = field(default_factory=time.monotonic)
+    _is_released: bool = False
+
+    def release(self) -> None:
+        if self._is_released:
+            return
+        self._is_released = True
+        for link in self.links:
+            link.leased -= 1
+        self.on_release(self)
+
+
+@dataclass(eq=False)
+class _Ticket:
+    resolve: Resolve
+    priority: int
+    number: int
+    lease: asyncio.Future[Lease]
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return (-self.priority, self.number)
+
+
+class Admission:
+    """Higher priority first, then first come, first served; at most `max_queue` wait.
+
+    A ticket is placed when every stage has a slot, and then takes all of them together, so that no two
+    utterances can hold what the other waits for.
+    """
+
+    def __init__(self, *, max_queue: int) -> None:
+        self._max_queue = max_queue
+        self._waiting: list[_Ticket] = []
+        self._numbers = count()
+        self._hold_seconds = 1.0
+
+    @property
+    def queue_depth(self) -> int:
+        return len(self._waiting)
+
+    def new_number(self) -> int:
+        """A place in the order of arrival; an utterance that comes again keeps its own."""
+        return next(self._numbers)
+
+    async def acquire(self, resolve: Resolve, *, number: int, priority: int = 0) -> Lease:
+        """Wait for one slot of every stage.
+
+        Args:
+            resolve: Gives the pipeline as it is now; it may change while waiting.
+            number: From `new_number`.
+            priority: Higher is served first.
+
+        Raises:
+            OverloadedError: The queue is full.
+            StageLostError: A stage has no worker.
+        """
+        ticket = _Ticket(resolve, priority, number, asyncio.get_running_loop().create_future())
+        self._waiting.append(ticket)
+        self._waiting.sort(key=lambda each: each.rank)
+        self.dispatch()
+        try:
+            if not ticket.lease.done() and len(self._waiting) > self._max_queue:
+                raise self._overloaded(ticket)
+            return await ticket.lease
+        except asyncio.CancelledError:
+            if ticket.lease.done() and not ticket.lease.cancelled() and ticket.lease.exception() is None:
+                ticket.lease.result().release()
+            raise
+        finally:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+
+    def dispatch(self) -> None:
+        """Place whom there is room for; called when slots or workers have changed."""
+        blocked: set[str] = set()
+        for ticket in list(self._waiting):
+            if ticket.lease.done():
+                continue
+            try:
+                pipeline = ticket.resolve()
+                lease = None if pipeline.model in blocked else self._place(pipeline)
+            except TtsError as error:
+                ticket.lease.set_exception(error)
+                self._waiting.remove(ticket)
+                continue
+            if lease is None:
+                # Nobody overtakes who waits for the same workers.
+                blocked.add(pipeline.model)
+            else:
+                ticket.lease.set_result(lease)
+                self._waiting.remove(ticket)
+
+    def _place(self, pipeline: Pipeline) -> Lease | None:
+        links = tuple(pool.least_loaded() for pool in pipeline.pools)
+        if any(link.available <= 0 for link in links):
+            return None
+        for link in links:
+            link.leased += 1
+        return Lease(pipeline, links, self._on_release)
+
+    def _on_release(self, lease: Lease) -> None:
+        held = time.monotonic() - lease.taken
+        self._hold_seconds += 0.2 * (held - self._hold_seconds)
+        self.dispatch()
+
+    def _overloaded(self, ticket: _Ticket) -> OverloadedError:
+        slots = max(min(pool.slots for pool in ticket.resolve().pools), 1)
+        wait = self._hold_seconds * len(self._waiting) / slots
+        return OverloadedError(
+            f"all slots are taken and {self._max_queue} utterances wait already",
+            retry_after_seconds=min(max(round(wait, 1), 0.1), 30.0),
+        )

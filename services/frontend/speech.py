@@ -1,0 +1,73 @@
+"""What one utterance asks of the pipeline, in the gateway's own words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from protos.tts.stages.v1 import stage_pb2
+from services.common.errors import DeadlineError
+from services.frontend.stage_run import StageVoice
+from services.frontend.topology import Pipeline
+
+
+@dataclass(frozen=True)
+class StageInputs:
+    """What one stage gets in Open besides what all stages get."""
+
+    params: Mapping[str, float] = field(default_factory=dict)
+    options: Sequence[stage_pb2.Tensor] = ()
+    voice: StageVoice = field(default_factory=StageVoice)
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    """One utterance, checked and resolved."""
+
+    utterance_id: str
+    session_id: str
+    seed: int
+    pipeline: Pipeline
+    policy: stage_pb2.Policy
+    inputs: Mapping[str, StageInputs]
+    """By stage name."""
+    voice_id: str = ""
+    gap_ms: int = 200
+    max_segment_tokens: int = 0
+    """0 for the model's own limit."""
+    priority: int = 0
+    deadline: float | None = None
+    """Unix time in seconds."""
+
+    def time_left(self) -> float | None:
+        """Seconds until the deadline.
+
+        Raises:
+            DeadlineError: It has passed.
+        """
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.time()
+        if left <= 0:
+            raise DeadlineError("the deadline passed while the utterance was in work")
+        return left
+
+    def opening(self, stage: str, first_segment: int) -> stage_pb2.Open:
+        """The message that opens this utterance's run in a stage, from a segment on."""
+        inputs = self.inputs.get(stage, StageInputs())
+        opening = stage_pb2.Open(
+            utterance_id=self.utterance_id,
+            session_id=self.session_id,
+            model=self.pipeline.identity,
+            seed=self.seed,
+            policy=self.policy,
+            deadline_unix_ms=int(self.deadline * 1000) if self.deadline is not None else 0,
+            priority=self.priority,
+            voice_hash=inputs.voice.digest,
+            params=dict(inputs.params),
+            options=inputs.options,
+        )
+        if first_segment:
+            opening.resume.segment = first_segment
+        return opening

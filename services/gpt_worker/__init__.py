@@ -1,0 +1,1 @@
+"""The GPT stage: text tokens to semantic codes and latents."""

@@ -1,0 +1,324 @@
+"""The GPT stage's engine: text ids in, codes with their latents out, one code of every session a step.
+
+Rows are computed one by one, so that a row's numbers never depend on its mates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from services.common.checkpoint import CheckpointFiles, load_config, revision
+from services.common.errors import InvalidRequestError, TtsError
+from services.common.stage.engine import Output
+from services.common.stage.segments import SegmentInput, SegmentQueue
+from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
+from services.common.stage.spec import StageSpec
+from services.common.tensors import Array, Tensors
+from services.common.torch_runtime import choose_device, describe_device
+from services.gpt_worker.model import emotion
+from services.gpt_worker.model.beam_search import beam_search
+from services.gpt_worker.model.generation import generate
+from services.gpt_worker.model.kv_cache import KeyValueCache
+from services.gpt_worker.model.loading import GptStageModel, VoiceConditions, load_gpt_stage
+from services.gpt_worker.model.logits import SamplingOptions
+from services.gpt_worker.model.sampling import CodeChooser
+from services.gpt_worker.model.unified_voice import StepOutput, code_position
+from services.gpt_worker.settings import GptWorkerSettings
+from services.gpt_worker.spec import max_codes, max_text_ids, stage_spec
+from services.gpt_worker.voice import encode_voice
+
+REPLAYED_PER_STEP = 32
+"""Codes that a resumed row decodes again in one step, so that its mates do not wait long."""
+
+
+@dataclass(slots=True)
+class _Decode:
+    """One segment in its row of the cache."""
+
+    segment: int
+    row: int
+    chooser: CodeChooser
+    replay: list[int]
+    """Codes that another worker already made and that are still to be fed."""
+    next_start: int
+    """Index of the next code that goes out."""
+    last_code: int | None = None
+    """None before the prefix is in the cache."""
+    count: int = 0
+    """Codes chosen or replayed."""
+
+
+class _State:
+    """What the engine holds of one session."""
+
+    def __init__(self, session: Session, row: int, options: SamplingOptions, conds: torch.Tensor) -> None:
+        self.row = row
+        self.options = options
+        self.conds = conds  # (1, C, D)
+        self.queue = SegmentQueue()
+        self.decode: _Decode | None = None
+        self.resume = session.resume
+
+
+class GptEngine:
+    """See `services.common.stage.engine.Engine`."""
+
+    def __init__(self, stage: GptStageModel, spec: StageSpec) -> None:
+        self._stage = stage
+        self._model = stage.voice
+        self.spec = spec
+        dimensions = self._model.dimensions
+        conditioning_rows = dimensions.speaker.perceiver.latents + 2
+        prefix = conditioning_rows + dimensions.text_positions + 1
+        self._cache: KeyValueCache = self._model.gpt.new_cache(spec.slots, prefix + max_codes(dimensions))
+        self._free_rows = list(range(spec.slots))
+        self._states: dict[Session, _State] = {}
+
+    def open(self, session: Session) -> None:
+        options = self._sampling_options(session.params)
+        self._states[session] = _State(session, self._free_rows.pop(), options, self._conditioning(session))
+
+    def first_start(self, resume: ResumePoint, session: Session) -> int:
+        """The text of a segment is always sent whole."""
+        codes = resume.state.get("codes", np.zeros(0, np.int32))
+        if codes.dtype != np.int32 or codes.ndim != 1 or len(codes) != resume.next_index:
+            raise InvalidRequestError(
+                f"to resume at code {resume.next_index} the state needs codes int32 [{resume.next_index}]",
+                field="open.resume.state[codes]",
+                stage="gpt",
+            )
+        self._check_ids(codes, self._model.dimensions.start_code, "open.resume.state[codes]")
+        return 0
+
+    def push(self, session: Session, chunk: Chunk) -> None:
+        ids = chunk.tensors["ids"]
+        limit = max_text_ids(self._model.dimensions)
+        if not chunk.is_segment_end or not 1 <= len(ids) <= limit:
+            raise InvalidRequestError(
+                f"a segment is one chunk of 1 to {limit} ids; this one has {len(ids)}",
+                field="chunk.tensors[ids]",
+            )
+        self._check_ids(ids, self._model.dimensions.text_tokens, "chunk.tensors[ids]")
+        session.backlog += 1
+        self._states[session].queue.push(chunk)
+
+    def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
+        state = self._states[session]
+        is_here = state.queue.cancel(segment)
+        if not is_here:
+            return None
+        session.backlog -= 1
+        start = 0
+        if state.decode is not None and state.decode.segment == segment:
+            start, state.decode = state.decode.next_start, None
+        return self._end(segment, start, FinishReason.CANCELLED)
+
+    def is_ready(self, session: Session) -> bool:
+        state = self._states.get(session)
+        return state is not None and state.queue.current is not None
+
+    @torch.inference_mode()
+    def step(self, sessions: Sequence[Session]) -> list[Output]:
+        outputs: list[Output] = []
+        for session in sessions:
+            state = self._states[session]
+            text = state.queue.current
+            assert text is not None
+            try:
+                if session.params["compat"]:
+                    chunk: Chunk | None = self._whole(session, state, text)
+                else:
+                    chunk = self._next(session, state, text)
+            except TtsError as error:
+                outputs.append((session, error))
+                continue
+            if chunk is not None:
+                outputs.append((session, chunk))
+                if chunk.is_segment_end:
+                    state.queue.finish_current()
+                    state.decode = None
+                    session.backlog -= 1
+        return outputs
+
+    def close(self, session: Session) -> None:
+        state = self._states.pop(session, None)
+        if state is not None:
+            self._free_rows.append(state.row)
+
+    def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
+        return encode_voice(self._stage, step, tensors)
+
+    def warm_up(self) -> None:
+        """Decode a few codes for silence in a made-up voice."""
+        rng = np.random.default_rng(0)
+        voice = {
+            spec.name: 0.1 * rng.standard_normal(spec.shape).astype(np.float32)
+            for spec in self.spec.conditions
+        }
+        params = {param.name: param.default for param in self.spec.params}
+        session = Session("warm-up", 0, self.spec.default_policy, params, {}, voice)
+        self.open(session)
+        self.push(session, Chunk(0, 0, {"ids": np.array([2, 3], np.int32)}, is_segment_end=True))
+        for _ in range(4):
+            if self.is_ready(session):
+                self.step([session])
+        self.close(session)
+
+    def _next(self, session: Session, state: _State, text: SegmentInput) -> Chunk | None:
+        """One code of a segment; None while codes of another worker are being replayed."""
+        if state.decode is None:
+            state.decode = self._begin(session, state, text.segment)
+            output = self._model.prefill(self._prefix(state, text), self._cache, state.row)
+        else:
+            output = self._feed(state.decode)
+        replayed = 0
+        while state.decode.replay:
+            # The very steps that made these codes: their keys and values come out bit for bit the same.
+            self._accept(state.decode, state.decode.replay.pop(0), is_replayed=True)
+            replayed += 1
+            if replayed == REPLAYED_PER_STEP:
+                return None
+            output = self._feed(state.decode)
+        return self._choose(state, state.decode, output)
+
+    def _begin(self, session: Session, state: _State, segment: int) -> _Decode:
+        replay: list[int] = []
+        if state.resume is not None and state.resume.segment == segment:
+            replay = [int(code) for code in state.resume.state.get("codes", ())]
+        dimensions = self._model.dimensions
+        chooser = CodeChooser(
+            state.options,
+            vocabulary=dimensions.codes,
+            start_code=dimensions.start_code,
+            seed=session.seed,
+            segment=segment,
+        )
+        return _Decode(segment, state.row, chooser, replay, next_start=len(replay))
+
+    def _prefix(self, state: _State, text: SegmentInput) -> torch.Tensor:
+        ids = [int(i) for i in text.items("ids", 0, text.stop)]
+        return self._model.embed_prefix(state.conds, self._model.frame_text(ids))
+
+    def _conditioning(self, session: Session) -> torch.Tensor:
+        """Rows before the text (1, C, D) for the session's voice and emotion."""
+        voice = VoiceConditions(**{name: self._tensor(array) for name, array in session.voice.items()})
+        vector, other = session.options.get("emotion_vector"), session.options.get("emotion_emovec")
+        weights = None if vector is None else [float(weight) for weight in vector]
+        if weights is not None and session.params["emotion_normalized"]:
+            weights = emotion.normalize_emotion_vector(weights)
+        emovec = self._stage.emotion_vector(
+            voice,
+            recording=None if other is None else self._tensor(other),
+            weights=weights,
+            alpha=session.params["emotion_weight"],
+        )
+        return self._stage.conditioning(voice, emovec)
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(self._stage.device)
+
+    def _feed(self, decode: _Decode) -> StepOutput:
+        assert decode.last_code is not None
+        position = code_position(decode.count, "fast")
+        return self._model.decode_step(decode.last_code, position, self._cache, decode.row)
+
+    def _accept(self, decode: _Decode, code: int, *, is_replayed: bool) -> None:
+        if is_replayed:
+            decode.chooser.replay([code])
+        decode.last_code = code
+        decode.count += 1
+
+    def _choose(self, state: _State, decode: _Decode, output: StepOutput) -> Chunk:
+        code = decode.chooser.choose(output.logits)
+        start = decode.next_start
+        if code == self._model.dimensions.stop_code:
+            return self._end(decode.segment, start, FinishReason.STOP)
+        self._accept(decode, code, is_replayed=False)
+        decode.next_start += 1
+        is_cut = decode.count >= state.options.max_codes
+        return Chunk(
+            decode.segment,
+            start,
+            {"codes": np.array([code], np.int32), "latents": output.latent[None].float().cpu().numpy()},
+            is_segment_end=is_cut,
+            finish_reason=FinishReason.MAX_CODES if is_cut else FinishReason.NONE,
+        )
+
+    def _whole(self, session: Session, state: _State, text: SegmentInput) -> Chunk:
+        """The published behaviour: the whole segment with its positions, then a second pass for the latents."""
+        ids = [int(i) for i in text.items("ids", 0, text.stop)]
+        prefix = self._prefix(state, text)
+        if state.options.num_beams > 1:
+            codes = beam_search(self._model, prefix, state.options, seed=session.seed, segment=text.segment)
+        else:
+            codes = generate(
+                self._model,
+                prefix,
+                state.options,
+                positions="compat",
+                seed=session.seed,
+                segment=text.segment,
+            ).codes
+        stop = self._model.dimensions.stop_code
+        is_stopped = bool(codes) and codes[-1] == stop
+        codes = codes[: codes.index(stop)] if stop in codes else codes
+        if not codes:
+            return self._end(text.segment, 0, FinishReason.STOP)
+        latents = self._model.second_pass(state.conds, ids, codes)
+        return Chunk(
+            text.segment,
+            0,
+            {"codes": np.array(codes, np.int32), "latents": latents.float().cpu().numpy()},
+            is_segment_end=True,
+            finish_reason=FinishReason.STOP if is_stopped else FinishReason.MAX_CODES,
+        )
+
+    def _end(self, segment: int, start: int, reason: FinishReason) -> Chunk:
+        width = self._model.dimensions.width
+        nothing = {"codes": np.zeros(0, np.int32), "latents": np.zeros((0, width), np.float32)}
+        return Chunk(segment, start, nothing, is_segment_end=True, finish_reason=reason)
+
+    def _sampling_options(self, params: Mapping[str, float]) -> SamplingOptions:
+        if params["num_beams"] > 1 and not params["compat"]:
+            raise InvalidRequestError(
+                "num_beams above 1 needs the compat policy", field="open.params[num_beams]"
+            )
+        return SamplingOptions(
+            temperature=params["temperature"],
+            top_k=int(params["top_k"]),
+            top_p=params["top_p"],
+            repetition_penalty=params["repetition_penalty"],
+            do_sample=not params["greedy"],
+            num_beams=int(params["num_beams"]),
+            length_penalty=params["length_penalty"],
+            max_codes=int(params["max_codes"]),
+        )
+
+    def _check_ids(self, ids: Array, limit: int, field: str) -> None:
+        if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= limit):
+            raise InvalidRequestError(f"ids must be 0 to {limit - 1}", field=field, stage="gpt")
+
+
+def load_engine(settings: GptWorkerSettings) -> GptEngine:
+    """Load the checkpoint that the settings name.
+
+    Raises:
+        CheckpointError: A file or tensor is missing, unknown or of another shape.
+    """
+    torch.set_num_threads(settings.threads)
+    config = load_config(settings.model_dir)
+    files = CheckpointFiles.locate(settings.model_dir, config)
+    device = choose_device(settings.device)
+    stage = load_gpt_stage(files, config, device)
+    spec = stage_spec(
+        config,
+        stage.voice.dimensions,
+        revision=revision(settings.model_dir, "float32", config.triptych.policy.model_dump()),
+        slots=settings.slots,
+        device=describe_device(device),
+    )
+    return GptEngine(stage, spec)

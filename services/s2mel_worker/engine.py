@@ -1,0 +1,229 @@
+"""The S2Mel stage's engine: codes with latents in, mel frames out, one window of a session a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from services.common.checkpoint import CheckpointFiles, load_config, revision
+from services.common.errors import InvalidRequestError
+from services.common.stage.engine import Output
+from services.common.stage.segments import SegmentInput, SegmentQueue
+from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
+from services.common.stage.spec import StageSpec
+from services.common.tensors import Array, Tensors
+from services.common.torch_runtime import choose_device, describe_device
+from services.s2mel_worker.model.loading import S2MelStageModel, load_s2mel_stage
+from services.s2mel_worker.model.render import VoicePrompt, render_whole, render_window
+from services.s2mel_worker.model.windows import Window, borders, frames_of, next_window
+from services.s2mel_worker.settings import S2MelWorkerSettings
+from services.s2mel_worker.spec import stage_spec
+from services.s2mel_worker.voice import encode_voice
+
+
+class _State:
+    """What the engine holds of one session."""
+
+    def __init__(self, prompt: VoicePrompt, resume: ResumePoint | None) -> None:
+        self.queue = SegmentQueue()
+        self.prompt = prompt
+        self.resume = resume
+        self.segment: int | None = None
+        """The segment that `start`, `index` and `prefix` are about."""
+        self.start = 0
+        """First code of the next window."""
+        self.prefix = np.zeros((0, 0), np.float32)
+        """Mel frames (t, bins) that were rendered last, as far as the next window reads them."""
+
+
+class S2MelEngine:
+    """See `services.common.stage.engine.Engine`."""
+
+    def __init__(self, stage: S2MelStageModel, spec: StageSpec) -> None:
+        self._stage = stage
+        self.spec = spec
+        self._bins = spec.gives.mel_bins
+        self._states: dict[Session, _State] = {}
+
+    def open(self, session: Session) -> None:
+        prompt = VoicePrompt.from_tensors(self._stage, session.voice, session.policy)
+        self._states[session] = _State(prompt, session.resume)
+
+    def first_start(self, resume: ResumePoint, session: Session) -> int:
+        """The code that the next window's prefix begins with."""
+        start = self._window_start(resume, session)
+        prefix_start = max(0, start - session.policy.prefix_codes)
+        frames = frames_of(start) - frames_of(prefix_start)
+        mel = resume.state.get("mel", np.zeros((0, self._bins), np.float32))
+        if mel.dtype != np.float32 or mel.shape != (frames, self._bins):
+            raise InvalidRequestError(
+                f"to resume at frame {resume.next_index} the state needs mel float32 [{frames}, {self._bins}]",
+                field="open.resume.state[mel]",
+                stage="s2mel",
+            )
+        return prefix_start
+
+    def push(self, session: Session, chunk: Chunk) -> None:
+        codes, limit = chunk.tensors["codes"], self.spec.takes.vocabulary
+        if len(codes) and (int(codes.min()) < 0 or int(codes.max()) >= limit):
+            raise InvalidRequestError(
+                f"codes must be 0 to {limit - 1}", field="chunk.tensors[codes]", stage="s2mel"
+            )
+        session.backlog += 1
+        self._states[session].queue.push(chunk)
+
+    def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
+        state = self._states[session]
+        if not state.queue.cancel(segment):
+            return None
+        start = frames_of(state.start) if state.segment == segment else 0
+        state.segment = None
+        return self._end(segment, start, FinishReason.CANCELLED)
+
+    def is_ready(self, session: Session) -> bool:
+        state = self._states.get(session)
+        if state is None or state.queue.current is None:
+            return False
+        codes = state.queue.current
+        self._enter(session, state, codes)
+        return codes.has_ended or self._window(session, state, codes) is not None
+
+    @torch.inference_mode()
+    def step(self, sessions: Sequence[Session]) -> list[Output]:
+        return [(session, self._render(session, self._states[session])) for session in sessions]
+
+    def close(self, session: Session) -> None:
+        self._states.pop(session, None)
+
+    def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
+        return encode_voice(self._stage, step, tensors)
+
+    def warm_up(self) -> None:
+        """Render a window of one code over and over in a made-up voice."""
+        rng = np.random.default_rng(0)
+        codes, frames = 50, frames_of(50)
+        voice: Tensors = {
+            "style": rng.standard_normal(self.spec.conditions[0].shape).astype(np.float32),
+            "prompt_codes": np.zeros(codes, np.int32),
+            "prompt_condition": np.zeros((frames, self.spec.conditions[2].shape[1]), np.float32),
+            "prompt_mel": np.full((frames, self._bins), -5.0, np.float32),
+        }
+        params = {param.name: param.default for param in self.spec.params} | {"steps": 1.0}
+        session = Session("warm-up", 0, self.spec.default_policy, params, {}, voice)
+        latents = np.zeros((codes, self.spec.takes.latent_width), np.float32)
+        self.open(session)
+        self.push(session, Chunk(0, 0, {"codes": np.zeros(codes, np.int32), "latents": latents}, True))
+        while self.is_ready(session):
+            self.step([session])
+        self.close(session)
+
+    def _enter(self, session: Session, state: _State, codes: SegmentInput) -> None:
+        """Set the window's state when a segment begins, or is taken over."""
+        if state.segment == codes.segment:
+            return
+        state.segment, state.start = codes.segment, 0
+        state.prefix = np.zeros((0, self._bins), np.float32)
+        resume, state.resume = state.resume, None
+        if resume is not None and resume.segment == codes.segment:
+            state.start = self._window_start(resume, session)
+            state.prefix = np.array(resume.state.get("mel", state.prefix))
+
+    def _window(self, session: Session, state: _State, codes: SegmentInput) -> Window | None:
+        if session.policy.is_whole or session.params["compat"]:
+            return (
+                Window(0, codes.stop, 0, codes.stop, is_last=True)
+                if codes.has_ended and codes.length
+                else None
+            )
+        return next_window(session.policy, state.start, codes.stop, codes.has_ended)
+
+    def _window_start(self, resume: ResumePoint, session: Session) -> int:
+        for start in borders(session.policy, 2 * resume.next_index + 1):
+            if frames_of(start) == resume.next_index:
+                return start
+        raise InvalidRequestError(
+            f"frame {resume.next_index} is not the border of a window under this policy",
+            field="open.resume.next_index",
+            stage="s2mel",
+        )
+
+    def _render(self, session: Session, state: _State) -> Chunk:
+        codes = state.queue.current
+        assert codes is not None
+        window = self._window(session, state, codes)
+        if window is None or window.stop == window.start:
+            # The segment ended without a code after the last border, or without any.
+            return self._finish(session, state, codes, frames_of(state.start), None)
+        mel = self._frames(session, state, codes, window)
+        first = frames_of(window.start)
+        if window.is_last:
+            return self._finish(session, state, codes, first, mel)
+        state.start = window.stop
+        kept = max(0, window.stop - session.policy.prefix_codes)
+        frames = np.concatenate([state.prefix, mel])
+        state.prefix = frames[len(frames) - (frames_of(window.stop) - frames_of(kept)) :]
+        codes.drop_before(kept)
+        session.backlog = 0
+        return Chunk(codes.segment, first, {"mel": mel})
+
+    def _frames(self, session: Session, state: _State, codes: SegmentInput, window: Window) -> Array:
+        """Mel frames (t, bins) that the window adds."""
+        device = self._stage.device
+        first, stop = window.prefix_start, window.look_ahead_stop
+        seen = torch.from_numpy(np.array(codes.items("codes", first, stop), np.int64)).to(device)
+        latents = torch.from_numpy(np.array(codes.items("latents", first, stop))).to(device)
+        options = {"steps": int(session.params["steps"]), "cfg_rate": session.params["cfg_rate"]}
+        if session.params["compat"]:
+            mel = render_whole(
+                self._stage, seen, latents, state.prompt, seed=session.seed, segment=codes.segment, **options
+            )
+        else:
+            mel = render_window(
+                self._stage,
+                window,
+                seen,
+                latents,
+                torch.from_numpy(state.prefix).to(device),
+                state.prompt,
+                seed=session.seed,
+                segment=codes.segment,
+                **options,
+            )
+        return mel.float().cpu().numpy()
+
+    def _finish(
+        self, session: Session, state: _State, codes: SegmentInput, first: int, mel: Array | None
+    ) -> Chunk:
+        state.queue.finish_current()
+        state.segment = None
+        session.backlog = 0
+        reason = codes.finish_reason or FinishReason.STOP
+        if mel is None:
+            return self._end(codes.segment, first, reason)
+        return Chunk(codes.segment, first, {"mel": mel}, is_segment_end=True, finish_reason=reason)
+
+    def _end(self, segment: int, start: int, reason: FinishReason) -> Chunk:
+        nothing = {"mel": np.zeros((0, self._bins), np.float32)}
+        return Chunk(segment, start, nothing, is_segment_end=True, finish_reason=reason)
+
+
+def load_engine(settings: S2MelWorkerSettings) -> S2MelEngine:
+    """Load the checkpoint that the settings name.
+
+    Raises:
+        CheckpointError: A file or tensor is missing, unknown or of another shape.
+    """
+    torch.set_num_threads(settings.threads)
+    config = load_config(settings.model_dir)
+    files = CheckpointFiles.locate(settings.model_dir, config)
+    device = choose_device(settings.device)
+    stage = load_s2mel_stage(files, config, device)
+    spec = stage_spec(
+        config,
+        revision=revision(settings.model_dir, "float32", config.triptych.policy.model_dump()),
+        slots=settings.slots,
+        device=describe_device(device),
+    )
+    return S2MelEngine(stage, spec)

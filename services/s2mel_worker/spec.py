@@ -1,0 +1,46 @@
+"""What the S2Mel stage says of itself."""
+
+from __future__ import annotations
+
+from services.common.checkpoint import CheckpointConfig
+from services.common.indextts2 import mel_edge, streaming_policy, tokens_edge
+from services.common.stage.spec import DeviceInfo, ParamSpec, StageSpec, TensorSpec, VoiceStep
+
+
+def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: DeviceInfo) -> StageSpec:
+    project, s2mel = config.triptych, config.s2mel
+    return StageSpec(
+        stage="s2mel",
+        model=project.name,
+        revision=revision,
+        takes=tokens_edge(config),
+        gives=mel_edge(config),
+        slots=slots,
+        device=device,
+        default_policy=streaming_policy(config),
+        voice_steps=(
+            VoiceStep(
+                "prompt",
+                ("audio_22050", "audio_16k", "spk_cond"),
+                ("style", "prompt_codes", "prompt_condition", "prompt_mel"),
+            ),
+        ),
+        conditions=(
+            TensorSpec("style", "float32", (s2mel.style_encoder.dim,)),
+            TensorSpec("prompt_codes", "int32", (-1,)),
+            TensorSpec("prompt_condition", "float32", (-1, s2mel.length_regulator.channels)),
+            TensorSpec("prompt_mel", "float32", (-1, s2mel.preprocess_params.spect_params.n_mels)),
+        ),
+        params=(
+            ParamSpec(
+                "steps", 1, 100, project.flow.steps, "steps of the flow-matching solver", is_integer=True
+            ),
+            ParamSpec("cfg_rate", 0.0, 3.0, project.flow.cfg_rate, "strength of classifier-free guidance"),
+            ParamSpec(
+                "compat", 0, 1, 0, "1 renders a segment whole, with the published frame map", is_integer=True
+            ),
+        ),
+        languages=tuple(project.languages),
+        # A whole segment at one code a chunk must fit: a whole render reads it all before it gives anything.
+        input_window_chunks=2 * config.gpt.max_mel_tokens,
+    )

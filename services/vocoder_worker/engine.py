@@ -1,0 +1,154 @@
+"""The vocoder stage's engine: mel frames in, PCM out, as soon as a frame's right context is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from services.common.checkpoint import CheckpointFiles, load_config, revision
+from services.common.errors import InvalidRequestError
+from services.common.stage.engine import Output
+from services.common.stage.segments import SegmentInput, SegmentQueue
+from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
+from services.common.stage.spec import StageSpec
+from services.common.tensors import Array, Tensors
+from services.vocoder_worker.model.session import VocoderSession, load_vocoder
+from services.vocoder_worker.model.stream import settled_stop, vocode
+from services.vocoder_worker.settings import VocoderWorkerSettings
+from services.vocoder_worker.spec import stage_spec
+
+
+class _State:
+    """What the engine holds of one session."""
+
+    def __init__(self, resume: ResumePoint | None) -> None:
+        self.queue = SegmentQueue()
+        self.resume = resume
+        self.segment: int | None = None
+        self.next_frame = 0
+        """First frame whose samples have not gone out."""
+
+
+class VocoderEngine:
+    """See `services.common.stage.engine.Engine`."""
+
+    def __init__(self, vocoder: VocoderSession, spec: StageSpec) -> None:
+        self._vocoder = vocoder
+        self._hop = vocoder.hop_length
+        self.spec = spec
+        self._states: dict[Session, _State] = {}
+
+    def open(self, session: Session) -> None:
+        self._states[session] = _State(session.resume)
+
+    def first_start(self, resume: ResumePoint, session: Session) -> int:
+        """The first frame of the left context of the next sample."""
+        if resume.next_index % self._hop:
+            raise InvalidRequestError(
+                f"sample {resume.next_index} is not a multiple of {self._hop}",
+                field="open.resume.next_index",
+                stage="vocoder",
+            )
+        return max(0, resume.next_index // self._hop - session.policy.vocoder_context_frames)
+
+    def push(self, session: Session, chunk: Chunk) -> None:
+        if not np.isfinite(chunk.tensors["mel"]).all():
+            raise InvalidRequestError("mel holds numbers that are not finite", field="chunk.tensors[mel]")
+        session.backlog += 1
+        self._states[session].queue.push(chunk)
+
+    def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
+        state = self._states[session]
+        if not state.queue.cancel(segment):
+            return None
+        start = state.next_frame * self._hop if state.segment == segment else 0
+        state.segment = None
+        return _end(segment, start, FinishReason.CANCELLED)
+
+    def is_ready(self, session: Session) -> bool:
+        state = self._states.get(session)
+        if state is None or state.queue.current is None:
+            return False
+        mel = state.queue.current
+        self._enter(state, mel)
+        if not mel.has_ended and self._stop(session, mel) <= state.next_frame:
+            # Held as context: the caller may send more.
+            session.backlog = 0
+            return False
+        return True
+
+    def step(self, sessions: Sequence[Session]) -> list[Output]:
+        return [(session, self._render(session, self._states[session])) for session in sessions]
+
+    def close(self, session: Session) -> None:
+        self._states.pop(session, None)
+
+    def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
+        raise InvalidRequestError("the vocoder has no voice steps", field="step", stage="vocoder")
+
+    def warm_up(self) -> None:
+        """Vocode half a second of near silence."""
+        session = Session("warm-up", 0, self.spec.default_policy, {}, {}, {})
+        mel = np.full((43, self.spec.takes.mel_bins), -8.0, np.float32)
+        self.open(session)
+        self.push(session, Chunk(0, 0, {"mel": mel}, is_segment_end=True))
+        self.step([session])
+        self.close(session)
+
+    def _enter(self, state: _State, mel: SegmentInput) -> None:
+        if state.segment == mel.segment:
+            return
+        state.segment, state.next_frame = mel.segment, 0
+        resume, state.resume = state.resume, None
+        if resume is not None and resume.segment == mel.segment:
+            state.next_frame = resume.next_index // self._hop
+
+    def _stop(self, session: Session, mel: SegmentInput) -> int:
+        if session.policy.is_whole and not mel.has_ended:
+            return 0
+        return settled_stop(mel.stop, mel.has_ended, session.policy.vocoder_context_frames)
+
+    def _render(self, session: Session, state: _State) -> Chunk:
+        mel = state.queue.current
+        assert mel is not None
+        self._enter(state, mel)
+        first, stop = state.next_frame, self._stop(session, mel)
+        context = session.policy.vocoder_context_frames
+        pcm = np.zeros(0, np.int16)
+        if stop > first:
+            window = slice(max(mel.start, first - context), min(mel.stop, stop + context))
+            frames = np.asarray(mel.items("mel", window.start, window.stop))
+            pcm = vocode(self._vocoder, frames, first - window.start, stop - window.start)
+        session.backlog = 0
+        start = first * self._hop
+        if mel.has_ended:
+            state.queue.finish_current()
+            state.segment = None
+            reason = mel.finish_reason or FinishReason.STOP
+            return Chunk(mel.segment, start, {"pcm": pcm}, is_segment_end=True, finish_reason=reason)
+        state.next_frame = stop
+        mel.drop_before(stop - context)
+        return Chunk(mel.segment, start, {"pcm": pcm})
+
+
+def _end(segment: int, start: int, reason: FinishReason) -> Chunk:
+    return Chunk(segment, start, {"pcm": np.zeros(0, np.int16)}, is_segment_end=True, finish_reason=reason)
+
+
+def load_engine(settings: VocoderWorkerSettings) -> VocoderEngine:
+    """Load the checkpoint that the settings name.
+
+    Raises:
+        CheckpointError: vocoder.onnx is missing or was made from another checkpoint.
+    """
+    config = load_config(settings.model_dir)
+    files = CheckpointFiles.locate(settings.model_dir, config)
+    vocoder = load_vocoder(files, device=settings.device, threads=settings.threads)
+    spec = stage_spec(
+        config,
+        revision=revision(settings.model_dir, "float32", config.triptych.policy.model_dump()),
+        slots=settings.slots,
+        device=vocoder.device,
+    )
+    return VocoderEngine(vocoder, spec)

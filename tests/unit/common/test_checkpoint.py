@@ -1,0 +1,123 @@
+"""The checkpoint's config, paths and revision; no torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from services.common.checkpoint import (
+    CheckpointConfig,
+    CheckpointError,
+    CheckpointFiles,
+    load_config,
+    revision,
+)
+
+POLICY = {"first_window_codes": 25}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A directory with a config and one weight file."""
+    (tmp_path / "config.yaml").write_text("gpt: {model_dim: 96}\n", encoding="utf-8")
+    (tmp_path / "gpt.pth").write_bytes(b"weights")
+    return tmp_path
+
+
+def test_config_without_keys_is_the_official_one() -> None:
+    config = CheckpointConfig()
+    assert (config.gpt.model_dim, config.gpt.layers, config.gpt.stop_mel_token) == (1280, 24, 8193)
+    assert config.gpt.emo_condition_module.num_blocks == 4
+    assert (config.semantic_encoder.hidden_size, config.semantic_encoder.layer) == (1024, 17)
+    assert config.triptych.sampling.repetition_penalty == 10.0
+    assert config.triptych.policy.prompt_seconds == 15.0
+    assert config.triptych.languages == ("zh", "en")
+
+
+def test_stated_values_replace_official_ones(checkpoint: Path) -> None:
+    assert load_config(checkpoint).gpt.model_dim == 96
+    assert load_config(checkpoint).gpt.layers == 24
+
+
+def test_blanks_around_names_are_stripped(checkpoint: Path) -> None:
+    """Early releases have a blank after `feat2.pt`."""
+    (checkpoint / "config.yaml").write_text('emo_matrix: "feat2.pt "\n', encoding="utf-8")
+    assert load_config(checkpoint).emo_matrix == "feat2.pt"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gpt: {model_dims: 96}", r"unknown key gpt\.model_dims; did you mean model_dim\?"),
+        ("gtp: {}", r"unknown key gtp; did you mean gpt\?"),
+        (
+            "triptych: {policy: {look_ahead: 3}}",
+            r"triptych\.policy\.look_ahead; did you mean look_ahead_codes",
+        ),
+        ("s2mel: {DiT: {is_causal: true}}", r"s2mel\.DiT\.is_causal = True"),
+        ("gpt: {heads: 0}", r"gpt\.heads = 0"),
+        ("- a list", "expected a mapping"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_bad_config_is_refused_by_name(checkpoint: Path, text: str, message: str) -> None:
+    (checkpoint / "config.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        load_config(checkpoint)
+
+
+def test_all_unknown_keys_are_named_at_once(checkpoint: Path) -> None:
+    (checkpoint / "config.yaml").write_text("gpt: {model_dims: 1}\nzzz: 2\n", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"gpt\.model_dims.*unknown key zzz; known here: .*gpt"):
+        load_config(checkpoint)
+
+
+def test_missing_config_says_what_a_checkpoint_has(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.yaml: no such file"):
+        load_config(tmp_path)
+
+
+def test_every_missing_file_is_named_at_once(checkpoint: Path) -> None:
+    files = CheckpointFiles.locate(checkpoint)
+    files.require("gpt")
+    with pytest.raises(
+        CheckpointError, match=re.escape("s2mel.pth, hf_cache/w2v-bert-2.0/model.safetensors")
+    ):
+        files.require("gpt", "s2mel", "w2v_bert")
+
+
+def test_unknown_file_name_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="known: .*bpe_model"):
+        CheckpointFiles.locate(checkpoint).require("bpe")
+
+
+def test_paths_follow_the_config(checkpoint: Path) -> None:
+    (checkpoint / "config.yaml").write_text("gpt_checkpoint: other.pth\n", encoding="utf-8")
+    assert CheckpointFiles.locate(checkpoint).gpt == checkpoint / "other.pth"
+
+
+def test_revision_is_stable_and_short(checkpoint: Path) -> None:
+    first = revision(checkpoint, "float32", POLICY)
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert revision(checkpoint, "float32", dict(POLICY)) == first
+
+
+def test_revision_does_not_depend_on_where_the_files_lie(checkpoint: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.yaml", "gpt.pth"):
+        (copy / name).write_bytes((checkpoint / name).read_bytes())
+    assert revision(copy, "float32", POLICY) == revision(checkpoint, "float32", POLICY)
+
+
+def test_revision_changes_with_weights_mode_and_policy(checkpoint: Path) -> None:
+    seen = {revision(checkpoint, "float32", POLICY)}
+    seen.add(revision(checkpoint, "float16", POLICY))
+    seen.add(revision(checkpoint, "float32", {"first_window_codes": 26}))
+    (checkpoint / "gpt.pth").write_bytes(b"other weights")
+    seen.add(revision(checkpoint, "float32", POLICY))
+    (checkpoint / "bpe.model").write_bytes(b"pieces")
+    seen.add(revision(checkpoint, "float32", POLICY))
+    assert len(seen) == 5

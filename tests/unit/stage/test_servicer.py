@@ -1,0 +1,369 @@
+"""The stage protocol over a real socket, with an engine that only counts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+import pytest
+
+from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
+from services.common import tensors
+from services.common.grpc_errors import ErrorInterceptor
+from services.common.stage.loop import StageLoop
+from services.common.stage.servicer import StageServicer
+from tests.unit.stage.counting_engine import FATAL, CountingEngine
+
+VOICE = {"total": np.array([1.0], np.float32)}
+VOICE_HASH = tensors.digest(VOICE)
+
+
+@dataclass
+class Worker:
+    engine: CountingEngine
+    loop: StageLoop
+    stub: stage_pb2_grpc.StageAsyncStub
+    running: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def worker(slots: int = 2) -> AsyncIterator[Worker]:
+    engine = CountingEngine(slots)
+    loop = StageLoop(engine, max_batch_size=8)
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    stage_pb2_grpc.add_StageServicer_to_server(StageServicer(loop, worker="w"), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    running = asyncio.create_task(loop.run_forever())
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Worker(engine, loop, stage_pb2_grpc.StageStub(channel), running)  # type: ignore[arg-type]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await server.stop(None)
+
+
+class Stream:
+    """One Run call, message by message."""
+
+    def __init__(self, it: Worker, **fields: object) -> None:
+        self.call = it.stub.Run()
+        self.opening = stage_pb2.Open(**{"utterance_id": "u", "voice_hash": VOICE_HASH, **fields})  # type: ignore[arg-type]
+
+    async def open(self, credit: int = 100) -> Stream:
+        await self.call.write(stage_pb2.RunRequest(open=self.opening))
+        answer = await self.call.read()
+        if answer.HasField("need_voice"):
+            await self.call.write(
+                stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE)))
+            )
+            answer = await self.call.read()
+        assert answer.HasField("opened"), answer
+        await self.credit(credit)
+        return self
+
+    async def credit(self, chunks: int) -> None:
+        await self.call.write(stage_pb2.RunRequest(credit=stage_pb2.Credit(chunks=chunks)))
+
+    async def send(self, ids: list[int], *, segment: int = 0, start: int = 0, end: bool = False) -> None:
+        chunk = stage_pb2.Chunk(
+            segment=segment,
+            start=start,
+            tensors=tensors.to_proto({"ids": np.array(ids, np.int32)}),
+            is_segment_end=end,
+        )
+        await self.call.write(stage_pb2.RunRequest(chunk=chunk))
+
+    async def end(self) -> None:
+        await self.call.write(stage_pb2.RunRequest(end=stage_pb2.End()))
+        await self.call.done_writing()
+
+    async def chunk(self) -> stage_pb2.Chunk:
+        while True:
+            answer = await self.call.read()
+            assert answer is not grpc.aio.EOF, await self.call.code()
+            if answer.HasField("chunk"):
+                return answer.chunk
+
+    async def rest(self) -> tuple[list[int], stage_pb2.RunStats]:
+        """All numbers that still come, and the stats of Done."""
+        made: list[int] = []
+        while True:
+            answer = await self.call.read()
+            if answer is grpc.aio.EOF:
+                raise AssertionError(await self.call.code())
+            if answer.HasField("chunk"):
+                made += tensors.from_proto(answer.chunk.tensors)["codes"].tolist()
+            elif answer.HasField("done"):
+                return made, answer.done.stats
+
+    async def failure(self) -> tuple[grpc.StatusCode, str]:
+        while await self.call.read() is not grpc.aio.EOF:
+            pass
+        return await self.call.code(), await self.call.details()
+
+
+async def until(condition: object) -> None:
+    """Wait for something that the worker does by itself."""
+    async with asyncio.timeout(5):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0)
+
+
+async def test_items_come_back_in_order_and_done_carries_the_stats() -> None:
+    async with worker() as it:
+        stream = await Stream(it).open()
+        await stream.send([1, 2])
+        await stream.send([3], start=2, end=True)
+        await stream.send([4, 5], segment=1, end=True)
+        await stream.end()
+        made, stats = await stream.rest()
+
+        assert made == [2, 4, 6, 8, 10]
+        assert stats.items == 5
+
+
+async def test_a_known_voice_is_not_asked_for_again() -> None:
+    async with worker() as it:
+        first = await Stream(it).open()
+        first.call.cancel()
+        second = it.stub.Run()
+        await second.write(
+            stage_pb2.RunRequest(open=stage_pb2.Open(utterance_id="u2", voice_hash=VOICE_HASH))
+        )
+
+        assert (await second.read()).HasField("opened")
+
+
+async def test_a_voice_with_another_hash_is_refused() -> None:
+    async with worker() as it:
+        call = it.stub.Run()
+        await call.write(stage_pb2.RunRequest(open=stage_pb2.Open(voice_hash="0" * 64)))
+        assert (await call.read()).need_voice.voice_hash == "0" * 64
+        await call.write(stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
+
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_without_credit_nothing_is_computed() -> None:
+    """A caller that stops reading stops its own stream and no other."""
+    async with worker() as it:
+        slow = await Stream(it, utterance_id="slow").open(credit=1)
+        await slow.send([1, 2, 3], end=True)
+        await slow.chunk()
+        quick = await Stream(it, utterance_id="quick").open()
+        await quick.send([1, 2, 3], end=True)
+        await quick.end()
+        await quick.rest()
+
+        assert sum("slow" in batch for batch in it.engine.batches) == 1
+        await slow.credit(2)
+        await slow.end()
+        assert (await slow.rest())[0] == [4, 6]
+
+
+async def test_streams_share_steps() -> None:
+    async with worker() as it:
+        one = await Stream(it, utterance_id="a").open(credit=0)
+        two = await Stream(it, utterance_id="b").open(credit=0)
+        for stream in (one, two):
+            await stream.send([1] * 50, end=True)
+        for stream in (one, two):
+            await stream.credit(100)
+            await stream.end()
+        await asyncio.gather(one.rest(), two.rest())
+
+        assert ["a", "b"] in [sorted(batch) for batch in it.engine.batches]
+
+
+async def test_a_full_worker_refuses_at_once() -> None:
+    async with worker(slots=1) as it:
+        await Stream(it).open()
+        second = Stream(it)
+        await second.call.write(stage_pb2.RunRequest(open=second.opening))
+        code, details = await second.failure()
+
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "slots" in details
+
+
+async def test_a_cancelled_call_frees_its_slot() -> None:
+    async with worker(slots=1) as it:
+        stream = await Stream(it).open()
+        await stream.send([1, 2, 3], end=True)
+        stream.call.cancel()
+        await until(lambda: it.loop.free_slots == 1 and not it.engine.open_sessions)
+
+
+async def test_a_passed_deadline_ends_the_stream_and_frees_the_slot() -> None:
+    async with worker(slots=1) as it:
+        stream = await Stream(it, deadline_unix_ms=int(1000 * time.time()) + 50).open()
+        code, _ = await stream.failure()
+
+        assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: it.loop.free_slots == 1)
+
+
+async def test_a_cancelled_segment_ends_and_the_next_goes_on() -> None:
+    async with worker() as it:
+        stream = await Stream(it).open(credit=0)
+        await stream.send([1, 2, 3], end=True)
+        await stream.call.write(stage_pb2.RunRequest(cancel_segment=stage_pb2.CancelSegment(segment=0)))
+        assert (await stream.chunk()).finish_reason == stage_pb2.FINISH_REASON_CANCELLED
+        await stream.send([5], segment=1, end=True)
+        await stream.credit(5)
+        await stream.end()
+
+        assert (await stream.rest())[0] == [10]
+
+
+async def test_a_resumed_stream_goes_on_at_its_index() -> None:
+    async with worker() as it:
+        resume = stage_pb2.Resume(segment=3, next_index=2)
+        stream = await Stream(it, resume=resume).open()
+        await stream.send([7, 8], segment=3, start=2, end=True)
+        await stream.end()
+
+        assert (await stream.rest())[0] == [14, 16]
+
+
+async def test_a_dead_engine_fails_its_callers_as_unavailable() -> None:
+    async with worker() as it:
+        stream = await Stream(it).open()
+        await stream.send([FATAL], end=True)
+        code, _ = await stream.failure()
+
+        assert code == grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(RuntimeError):
+            await it.running
+        late = Stream(it)
+        await late.call.write(stage_pb2.RunRequest(open=late.opening))
+        assert (await late.failure())[0] == grpc.StatusCode.UNAVAILABLE
+
+
+BAD_STREAMS = {
+    "another model": (
+        {"model": stage_pb2.ModelIdentity(name="other")},
+        None,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    ),
+    "another revision": (
+        {"model": stage_pb2.ModelIdentity(name="numbers", revision="r0")},
+        None,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    ),
+    "unknown parameter": ({"params": {"speed": 1.0}}, None, grpc.StatusCode.INVALID_ARGUMENT),
+    "parameter out of range": ({"params": {"factor": 11}}, None, grpc.StatusCode.INVALID_ARGUMENT),
+    "parameter not whole": ({"params": {"factor": 1.5}}, None, grpc.StatusCode.INVALID_ARGUMENT),
+    "unknown option": (
+        {"options": [stage_pb2.Tensor(name="x", dtype="int16", shape=[0])]},
+        None,
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ),
+    "refused by the engine": ({"utterance_id": "unopenable"}, None, grpc.StatusCode.INVALID_ARGUMENT),
+    "gap": ({}, stage_pb2.Chunk(start=5), grpc.StatusCode.INVALID_ARGUMENT),
+    "no tensor": ({}, stage_pb2.Chunk(), grpc.StatusCode.INVALID_ARGUMENT),
+    "wrong name": (
+        {},
+        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="x", dtype="int32", shape=[0])]),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ),
+    "wrong dtype": (
+        {},
+        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="int64", shape=[1], data=b"12345678")]),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ),
+    "unknown dtype": (
+        {},
+        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="object", shape=[1], data=b"1234")]),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ),
+    "wrong rank": (
+        {},
+        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="int32", shape=[1, 1], data=b"1234")]),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ),
+    "too few bytes": (
+        {},
+        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="int32", shape=[2], data=b"1234")]),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ),
+    "negative shape": (
+        {},
+        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="int32", shape=[-1], data=b"")]),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STREAMS)
+async def test_nonsense_gets_a_typed_error_and_leaves_nothing_behind(case: str) -> None:
+    fields, chunk, expected = BAD_STREAMS[case]
+    async with worker() as it:
+        stream = Stream(it, **fields)  # type: ignore[arg-type]
+        await stream.call.write(stage_pb2.RunRequest(open=stream.opening))
+        if (await stream.call.read()) is not grpc.aio.EOF:
+            await stream.call.write(
+                stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE)))
+            )
+            await stream.call.read()
+            if chunk is not None:
+                await stream.call.write(stage_pb2.RunRequest(chunk=chunk))
+        code, details = await stream.failure()
+
+        assert code == expected
+        assert details
+        await until(lambda: it.loop.free_slots == 2 and not it.engine.open_sessions)
+
+
+async def test_more_chunks_than_credit_are_refused() -> None:
+    async with worker() as it:
+        stream = await Stream(it).open(credit=0)
+        for index in range(5):
+            await stream.send([1], start=index)
+
+        assert (await stream.failure())[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_stream_must_begin_with_open() -> None:
+    async with worker() as it:
+        call = it.stub.Run()
+        await call.write(stage_pb2.RunRequest(end=stage_pb2.End()))
+
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_describe_states_edges_limits_and_needs() -> None:
+    async with worker() as it:
+        answer = await it.stub.Describe(stage_pb2.DescribeRequest())
+
+        assert answer.stage == "counting"
+        assert answer.takes.kind == stage_pb2.EDGE_KIND_TEXT
+        assert [spec.name for spec in answer.conditions] == ["total"]
+        assert answer.params[0].maximum == 10
+
+
+async def test_heartbeat_counts_free_slots() -> None:
+    async with worker() as it:
+        beats = it.stub.Heartbeat(stage_pb2.HeartbeatRequest())
+        assert (await beats.read()).free_slots == 2
+        await Stream(it).open()
+
+        assert (await beats.read()).free_slots == 1
+        beats.cancel()
+
+
+async def test_voice_steps_are_computed_by_name() -> None:
+    async with worker() as it:
+        audio = tensors.to_proto({"audio_22050": np.array([0.25, 0.5], np.float32)})
+        answer = await it.stub.EncodeVoice(stage_pb2.EncodeVoiceRequest(step="sum", tensors=audio))
+
+        assert tensors.from_proto(answer.tensors)["total"].tolist() == [0.75]
+        with pytest.raises(grpc.aio.AioRpcError, match="not one of"):
+            await it.stub.EncodeVoice(stage_pb2.EncodeVoiceRequest(step="no"))
