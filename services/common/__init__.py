@@ -1,1 +1,3 @@
-"""What at least three services need."""
+"""What at least three services need. Never imports a service."""
+
+VERSION = "0.1.0"

@@ -48,7 +48,10 @@ class RunningCalls(grpc.aio.ServerInterceptor):
         return True
 
     def end_all(self) -> None:
-        """End what is left with UNAVAILABLE; left to `Server.stop`, callers would see CANCELLED, their own doing."""
+        """End what is left with UNAVAILABLE.
+
+        `Server.stop` would end it with CANCELLED, which reads as the caller's own doing.
+        """
         for task in self._work | self._observers:
             self._ended.add(task)
             task.cancel()

@@ -10,7 +10,7 @@ from typing import TypeVar
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
 from services.common import errors
@@ -50,6 +50,14 @@ _ERROR_OF: dict[grpc.StatusCode, type[TtsError]] = {
     **{status: kind for kind, status in STATUS_OF.items() if kind is not errors.TooLargeError},
     grpc.StatusCode.CANCELLED: errors.StageLostError,
 }
+
+
+_SIGNS_OF_LOSS = (
+    "RST_STREAM",
+    "Stream removed",
+    # What grpc.aio 1.85 says when the peer ended the call while this side was sending, whatever the peer said.
+    "Internal error from Core",
+)
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -101,7 +109,7 @@ def status_of(error: TtsError) -> grpc.StatusCode:
 
 def to_status(error: TtsError) -> status_pb2.Status:
     """Turn an error into the message that `rpc_status.to_status` and `grpc-status-details-bin` carry."""
-    code: int = status_of(error).value[0]  # type: ignore[index]  # the stubs call the value an int
+    code: int = status_of(error).value[0]
     status = status_pb2.Status(code=code, message=_clip(error.message, MAX_MESSAGE_CHARACTERS))
     for detail in _details(error):
         status.details.add().Pack(detail)
@@ -180,7 +188,7 @@ def _foreign(error: grpc.aio.AioRpcError, stage: str) -> TtsError:
     """Read a status that gRPC itself made, or a server that is not ours."""
     code, details = error.code(), error.details() or ""
     kind = _ERROR_OF.get(code, errors.StageFailedError)
-    if "RST_STREAM" in details or "Stream removed" in details:
+    if any(sign in details for sign in _SIGNS_OF_LOSS):
         kind = errors.StageLostError
     elif "message larger than max" in details:
         # gRPC says RESOURCE_EXHAUSTED here too, but no retry would help.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -11,6 +12,9 @@ import grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+LAST_WRITE_SECONDS = 0.5
+"""How long an ended call's message may take to leave; only a client that does not read needs any of it."""
+
 Guard = Callable[[Context], AbstractAsyncContextManager[None]]
 
 
@@ -63,4 +67,15 @@ def _around_stream(method: Callable[..., Any], guard: Guard) -> Callable[..., An
 async def _write_all(answers: AsyncGenerator[Any, None], context: Context) -> None:
     async with aclosing(answers):
         async for answer in answers:
-            await context.write(answer)
+            await _write(answer, context)
+
+
+async def _write(answer: Any, context: Context) -> None:
+    # No status can be sent while a message is on its way: a call that is ended just then would end without one.
+    writing = asyncio.ensure_future(context.write(answer))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing], timeout=LAST_WRITE_SECONDS)
+        writing.cancel()
+        raise

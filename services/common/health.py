@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,18 +19,17 @@ READINESS = "readiness"
 STARTUP = "startup"
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Status: TypeAlias = "health_pb2.HealthCheckResponse.ServingStatus.ValueType"
 
-SERVING: Status = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING: Status = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICE_UNKNOWN: Status = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+SERVING: int = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN: int = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class HealthBoard:
     """Which names are serving. Belongs to the event loop: touch it from no other thread."""
 
     def __init__(self) -> None:
-        self._statuses: dict[str, Status] = {}
+        self._statuses: dict[str, int] = {}
         self._watchers: set[asyncio.Event] = set()
         self._is_shutting_down = False
 
@@ -46,11 +45,11 @@ class HealthBoard:
             if name not in self._statuses:
                 self.set(name, True)
 
-    def status(self, name: str) -> Status | None:
+    def status(self, name: str) -> int | None:
         """Return a name's status; None if there is no such name."""
         return self._statuses.get(name)
 
-    def statuses(self) -> dict[str, Status]:
+    def statuses(self) -> dict[str, int]:
         return dict(self._statuses)
 
     def enter_shutdown(self) -> None:
@@ -66,14 +65,14 @@ class HealthBoard:
         for name in self._statuses:
             self._put(name, NOT_SERVING)
 
-    async def watch(self, name: str) -> AsyncIterator[Status]:
+    async def watch(self, name: str) -> AsyncGenerator[int, None]:
         """Yield the status now and after each change; SERVICE_UNKNOWN while there is no such name.
 
         Changes faster than the reader are merged: the last one is always seen.
         """
         changed = asyncio.Event()
         self._watchers.add(changed)
-        sent: Status | None = None
+        sent: int | None = None
         try:
             while True:
                 changed.clear()
@@ -85,7 +84,7 @@ class HealthBoard:
         finally:
             self._watchers.discard(changed)
 
-    def _put(self, name: str, status: Status) -> None:
+    def _put(self, name: str, status: int) -> None:
         self._statuses[name] = status
         for changed in self._watchers:
             changed.set()
@@ -95,7 +94,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     def __init__(self, board: HealthBoard) -> None:
         self._board = board
 
-    async def Check(
+    async def Check(  # noqa: N802 (gRPC names its methods)
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
         status = self._board.status(request.service)
@@ -103,17 +102,18 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             raise NotFoundError("no such health name; ask List for those there are", field="service")
         return health_pb2.HealthCheckResponse(status=status)
 
-    async def List(
-        self, request: health_pb2.HealthListRequest, context: Context
-    ) -> health_pb2.HealthListResponse:
-        return health_pb2.HealthListResponse(
+    async def List(  # noqa: N802
+        self, request: Any, context: Context
+    ) -> Any:
+        # types-grpcio-health-checking is older than List.
+        return health_pb2.HealthListResponse(  # type: ignore[attr-defined]
             statuses={
                 name: health_pb2.HealthCheckResponse(status=status)
                 for name, status in self._board.statuses().items()
             }
         )
 
-    async def Watch(
+    async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         async with aclosing(self._board.watch(request.service)) as statuses:

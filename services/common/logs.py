@@ -1,4 +1,4 @@
-"""JSON log lines on stdout through structlog, with service, utterance and trace on each; set up once per process.
+"""JSON log lines on stdout through structlog, with service, utterance and trace on each.
 
 Text to speak is personal data and is never logged; log its length.
 """

@@ -110,7 +110,7 @@ def outcome_of(error: BaseException | None, *, time_left_seconds: float | None =
 
     Args:
         error: What ended the call; None when it ended well.
-        time_left_seconds: To the caller's deadline: when it passes, gRPC cancels the call like a caller who left.
+        time_left_seconds: To the caller's deadline; when it passes, gRPC cancels the call like a hang-up.
     """
     match error:
         case None:
@@ -133,7 +133,9 @@ def set_build_info(service: str, *, version: str, revision: str = "") -> None:
 
 
 def serve(port: int, host: str = "127.0.0.1") -> int:
-    """Expose the metrics at ``http://host:port/metrics`` from a daemon thread; return the port, chosen when 0.
+    """Expose the metrics at ``http://host:port/metrics`` from a daemon thread and return the port.
+
+    Port 0 takes a free one.
 
     Raises:
         OSError: The address cannot be listened on.

@@ -58,7 +58,7 @@ async def serve(
         address: Where to listen, such as ``[::]:50051``; port 0 takes a free one.
         board: What health tells; turned to NOT_SERVING here when draining begins.
         drain_seconds: How long running calls may take to finish; then they fail with UNAVAILABLE.
-        settle_seconds: How long new calls are still taken after health says NOT_SERVING, so that callers can notice.
+        settle_seconds: How long new calls are taken after health said NOT_SERVING, for callers to notice.
         stop: Set it to end the server from inside.
         on_drain: Called once, when draining begins.
         on_bound: Called with the port, once calls are taken.

@@ -1,4 +1,4 @@
-"""What every service lets an operator set, and how: a flag wins over the environment, that over the default."""
+"""What every service lets an operator set: a flag wins over the environment, that over a default."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Address = Annotated[str, AfterValidator(_checked_address)]
 class ServiceSettings(BaseSettings):
     """What all services share; a subclass sets `env_prefix` (``TTS_GPT_``), its defaults and its own fields.
 
-    The docstring under a field is its help text. Kubernetes sets variables named after Services
-    (``TTS_GPT_PORT`` for one called tts-gpt), which look like misspelt settings: turn ``enableServiceLinks`` off.
+    The docstring under a field is its help text. Kubernetes sets variables named after
+    Services (``TTS_GPT_PORT`` for tts-gpt), which look like misspelt ones: set ``enableServiceLinks: false``.
     """
 
     model_config = SettingsConfigDict(

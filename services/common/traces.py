@@ -94,7 +94,7 @@ def chunk_event(index: int, **attributes: Value) -> None:
 
 @contextmanager
 def _span(name: str, kind: SpanKind, attributes: dict[str, Value], parent: Context | None) -> Iterator[Span]:
-    # The library would record the exception's message, which for an unforeseen one may hold the caller's text.
+    # The library would record an exception's message; an unforeseen one may hold the caller's text.
     with _Tracing.provider.get_tracer("triptych").start_as_current_span(
         name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
     ) as span:

@@ -53,6 +53,11 @@ class SpeechRequest:
             raise DeadlineError("the deadline passed while the utterance was in work")
         return left
 
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The ids that go with every stage call."""
+        ids = (("utterance-id", self.utterance_id), ("session-id", self.session_id))
+        return tuple((key, value) for key, value in ids if value)
+
     def opening(self, stage: str, first_segment: int) -> stage_pb2.Open:
         """The message that opens this utterance's run in a stage, from a segment on."""
         inputs = self.inputs.get(stage, StageInputs())

@@ -105,6 +105,7 @@ class Topology:
         self._on_health = on_health
         self._links: tuple[WorkerLink, ...] = ()
         self._pipelines: dict[str, Pipeline] = {}
+        self._revisions: dict[tuple[str, str], Pipeline] = {}
         self._problem = ""
 
     def watch(self, links: Iterable[WorkerLink]) -> None:
@@ -112,13 +113,16 @@ class Topology:
 
     def update(self) -> None:
         """Look at all workers again; cheap, called on every change."""
-        self._pipelines = {}
+        self._pipelines, self._revisions = {}, {}
         problem = ""
-        for name, candidates in self._models().items():
+        for (name, revision), links in self._models().items():
             try:
-                self._pipelines[name] = _best(candidates)
+                self._revisions[name, revision] = _build(links)
             except StageLostError as error:
-                problem = f"{name}: {error.message}"
+                problem = f"model {name} revision {revision}: {error.message}"
+        for pipeline in self._revisions.values():
+            best = self._pipelines.get(pipeline.model, pipeline)
+            self._pipelines[pipeline.model] = min(best, pipeline, key=_preference)
         if problem != self._problem and problem:
             logger.warning("pipeline_incomplete", problem=problem)
         self._problem = problem
@@ -142,6 +146,17 @@ class Topology:
         known = ", ".join(sorted({*self._pipelines, self.default_model}))
         raise NotFoundError(f"model {name!r} is not served; models: {known}", field="config.model")
 
+    def revision(self, model: str, revision: str) -> Pipeline:
+        """The pipeline of exactly this revision.
+
+        Raises:
+            StageLostError: Its workers are gone.
+        """
+        pipeline = self._revisions.get((model, revision))
+        if pipeline is None:
+            raise StageLostError(f"no worker serves revision {revision!r} of model {model!r} any more")
+        return pipeline
+
     def pipelines(self) -> list[Pipeline]:
         return [self._pipelines[name] for name in sorted(self._pipelines)]
 
@@ -149,13 +164,12 @@ class Topology:
         pipeline = self._pipelines.get(self.default_model)
         return pipeline is not None and not pipeline.missing
 
-    def _models(self) -> dict[str, dict[str, list[WorkerLink]]]:
-        """Links by model name and revision; only models that this gateway can prepare text for."""
-        models: dict[str, dict[str, list[WorkerLink]]] = {}
+    def _models(self) -> dict[tuple[str, str], list[WorkerLink]]:
+        """Links by model name and revision; only of the model that this gateway can prepare text for."""
+        models: dict[tuple[str, str], list[WorkerLink]] = {}
         for link in self._links:
             if link.about is not None and link.about.model.name == self.default_model:
-                revisions = models.setdefault(link.about.model.name, {})
-                revisions.setdefault(link.about.model.revision, []).append(link)
+                models.setdefault((link.about.model.name, link.about.model.revision), []).append(link)
         return models
 
     def _tell_health(self) -> None:
@@ -168,17 +182,9 @@ class Topology:
         self._on_health("tts.v1.TextToSpeech", self.is_serving())
 
 
-def _best(revisions: dict[str, list[WorkerLink]]) -> Pipeline:
-    """Build each revision's pipeline and take the one that serves best."""
-    pipelines, failures = [], []
-    for links in revisions.values():
-        try:
-            pipelines.append(_build(links))
-        except StageLostError as error:
-            failures.append(error)
-    if not pipelines:
-        raise failures[0]
-    return min(pipelines, key=lambda each: (len(each.missing), -min(pool.slots for pool in each.pools), each.revision))
+def _preference(pipeline: Pipeline) -> tuple[int, int, str]:
+    """Sorts the pipeline that serves best first: no stage missing, most slots, and then always the same one."""
+    return (len(pipeline.missing), -min(pool.slots for pool in pipeline.pools), pipeline.revision)
 
 
 def _build(links: Sequence[WorkerLink]) -> Pipeline:

@@ -253,7 +253,9 @@ class GptEngine:
         ids = [int(i) for i in text.items("ids", 0, text.stop)]
         prefix = self._prefix(state, text)
         if state.options.num_beams > 1:
-            codes = beam_search(self._model, prefix, state.options, seed=session.seed, segment=text.segment)
+            codes = beam_search(
+                self._model, prefix, state.options, seed=session.seed, segment=text.segment
+            )
         else:
             codes = generate(
                 self._model,

@@ -15,9 +15,11 @@ from services.common.stage.session import Chunk, FinishReason, ResumePoint, Sess
 from services.common.stage.spec import StageSpec
 from services.common.tensors import Array, Tensors
 from services.common.torch_runtime import choose_device, describe_device
-from services.s2mel_worker.model.loading import S2MelStageModel, load_s2mel_stage
-from services.s2mel_worker.model.render import VoicePrompt, render_whole, render_window
-from services.s2mel_worker.model.windows import Window, borders, frames_of, next_window
+from services.s2mel_worker.model.flow import frame_noise
+from services.s2mel_worker.model.loading import load_s2mel_stage
+from services.s2mel_worker.model.render import Prompt, cut_prompt, render_whole, render_window
+from services.s2mel_worker.model.stage import S2MelStageModel, Voice
+from services.s2mel_worker.model.windows import Window, frames_of, next_window, window_borders
 from services.s2mel_worker.settings import S2MelWorkerSettings
 from services.s2mel_worker.spec import stage_spec
 from services.s2mel_worker.voice import encode_voice
@@ -26,8 +28,9 @@ from services.s2mel_worker.voice import encode_voice
 class _State:
     """What the engine holds of one session."""
 
-    def __init__(self, prompt: VoicePrompt, resume: ResumePoint | None) -> None:
+    def __init__(self, voice: Voice, prompt: Prompt, resume: ResumePoint | None) -> None:
         self.queue = SegmentQueue()
+        self.voice = voice
         self.prompt = prompt
         self.resume = resume
         self.segment: int | None = None
@@ -47,9 +50,11 @@ class S2MelEngine:
         self._bins = spec.gives.mel_bins
         self._states: dict[Session, _State] = {}
 
+    @torch.inference_mode()
     def open(self, session: Session) -> None:
-        prompt = VoicePrompt.from_tensors(self._stage, session.voice, session.policy)
-        self._states[session] = _State(prompt, session.resume)
+        voice = self._voice(session)
+        prompt = cut_prompt(self._stage, voice, session.policy.prompt_seconds)
+        self._states[session] = _State(voice, prompt, session.resume)
 
     def first_start(self, resume: ResumePoint, session: Session) -> int:
         """The code that the next window's prefix begins with."""
@@ -119,6 +124,17 @@ class S2MelEngine:
             self.step([session])
         self.close(session)
 
+    def _voice(self, session: Session) -> Voice:
+        arrays = {name: torch.from_numpy(np.array(array)) for name, array in session.voice.items()}
+        return self._stage.on_device(
+            Voice(
+                style=arrays["style"],
+                prompt_codes=arrays["prompt_codes"].long(),
+                prompt_condition=arrays["prompt_condition"],
+                prompt_mel=arrays["prompt_mel"],
+            )
+        )
+
     def _enter(self, session: Session, state: _State, codes: SegmentInput) -> None:
         """Set the window's state when a segment begins, or is taken over."""
         if state.segment == codes.segment:
@@ -137,12 +153,14 @@ class S2MelEngine:
                 if codes.has_ended and codes.length
                 else None
             )
-        return next_window(session.policy, state.start, codes.stop, codes.has_ended)
+        return next_window(session.policy, state.start, codes.stop, is_ended=codes.has_ended)
 
     def _window_start(self, resume: ResumePoint, session: Session) -> int:
-        for start in borders(session.policy, 2 * resume.next_index + 1):
-            if frames_of(start) == resume.next_index:
-                return start
+        for start, _ in window_borders(session.policy):
+            if frames_of(start) >= resume.next_index:
+                break
+        if frames_of(start) == resume.next_index:
+            return start
         raise InvalidRequestError(
             f"frame {resume.next_index} is not the border of a window under this policy",
             field="open.resume.next_index",
@@ -174,10 +192,11 @@ class S2MelEngine:
         first, stop = window.prefix_start, window.look_ahead_stop
         seen = torch.from_numpy(np.array(codes.items("codes", first, stop), np.int64)).to(device)
         latents = torch.from_numpy(np.array(codes.items("latents", first, stop))).to(device)
-        options = {"steps": int(session.params["steps"]), "cfg_rate": session.params["cfg_rate"]}
+        num_steps, cfg_rate = int(session.params["steps"]), session.params["cfg_rate"]
         if session.params["compat"]:
+            noise = frame_noise(session.seed, codes.segment, 0, frames_of(len(seen))).to(device)
             mel = render_whole(
-                self._stage, seen, latents, state.prompt, seed=session.seed, segment=codes.segment, **options
+                self._stage, seen, latents, state.voice, noise, num_steps=num_steps, cfg_rate=cfg_rate
             )
         else:
             mel = render_window(
@@ -189,7 +208,8 @@ class S2MelEngine:
                 state.prompt,
                 seed=session.seed,
                 segment=codes.segment,
-                **options,
+                num_steps=num_steps,
+                cfg_rate=cfg_rate,
             )
         return mel.float().cpu().numpy()
 

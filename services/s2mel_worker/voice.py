@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from services.common.tensors import Array, Tensors
-from services.s2mel_worker.model.loading import S2MelStageModel
+from services.s2mel_worker.model.stage import S2MelStageModel
 
 
 @torch.inference_mode()
@@ -17,8 +17,9 @@ def encode_voice(stage: S2MelStageModel, step: str, tensors: Mapping[str, Array]
     assert step == "prompt"
     given = {name: torch.from_numpy(np.array(array)).to(stage.device) for name, array in tensors.items()}
     made = stage.prompt(given["audio_22050"], given["audio_16k"], given["spk_cond"])
-    arrays = {name: tensor.cpu().numpy() for name, tensor in made.items()}
     return {
-        name: array.astype(np.int32 if name == "prompt_codes" else np.float32)
-        for name, array in arrays.items()
+        "style": made["style"].cpu().numpy(),
+        "prompt_codes": made["prompt_codes"].cpu().numpy().astype(np.int32),
+        "prompt_condition": made["prompt_condition"].cpu().numpy(),
+        "prompt_mel": made["prompt_mel"].cpu().numpy(),
     }

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from bench import random_checkpoint
 from services.common.checkpoint import CheckpointConfig, CheckpointError
 from services.common.weights import fuse_weight_norm, load_into, read_state, read_tensor
 from services.gpt_worker.model.dimensions import GptDimensions
@@ -26,6 +28,30 @@ def official_shapes(file: str) -> dict[str, tuple[int, ...]]:
     with gzip.open(FULL_SIZE, "rt", encoding="utf-8") as stream:
         keys: dict[str, Any] = json.load(stream)["files"][file]["keys"]
     return {name: tuple(entry["shape"]) for name, entry in keys.items()}
+
+
+def test_random_checkpoint_has_official_shapes_and_finite_values(tmp_path: Path) -> None:
+    for file in ("wav2vec2bert_stats.pt", "hf_cache/campplus_cn_common.bin"):
+        with gzip.open(FULL_SIZE, "rt", encoding="utf-8") as stream:
+            keys = json.load(stream)["files"][file]["keys"]
+        random_checkpoint.write_weights(tmp_path, file, keys, is_half=True)
+        state = read_state(tmp_path / file)
+        assert {name: tuple(value.shape) for name, value in state.items()} == official_shapes(file)
+        assert all(value.isfinite().all() for value in state.values())
+
+
+def test_random_checkpoint_nests_like_the_official_files() -> None:
+    one = torch.ones(1)
+    assert random_checkpoint.nested({"net.cfm.a.b": one, "net.gpt_layer.0.bias": one}, 2) == {
+        "net": {"cfm": {"a.b": one}, "gpt_layer": {"0.bias": one}}
+    }
+
+
+def test_random_pieces_cover_every_text_id(tmp_path: Path) -> None:
+    random_checkpoint.write_pieces(tmp_path / "bpe.model", 12000)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "bpe.model"))
+    assert pieces.get_piece_size() == 12000
+    assert pieces.unk_id() not in pieces.encode("HELLO 一")
 
 
 def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -148,7 +174,7 @@ def test_weight_norm_fuses_to_the_weight_that_torch_computes(module: nn.Module, 
     state = {f"x.{name}": value for name, value in normed.state_dict().items()}
     state["x.parametrizations.weight.original0"] *= 1.7
     with torch.no_grad():
-        normed.parametrizations.weight.original0 *= 1.7  # type: ignore[union-attr, operator]
+        normed.parametrizations.weight.original0 *= 1.7
     if is_old_style:
         state["x.weight_g"] = state.pop("x.parametrizations.weight.original0")
         state["x.weight_v"] = state.pop("x.parametrizations.weight.original1")

@@ -11,10 +11,10 @@ import grpc
 import structlog
 
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
-from services.common import logs, metrics, traces
+from services.common import VERSION, logs, metrics, traces
 from services.common.checkpoint import CheckpointError
 from services.common.health import HealthBoard
-from services.common.server import serve
+from services.common.server import run, serve
 from services.common.stage.engine import Engine
 from services.common.stage.loop import StageLoop
 from services.common.stage.servicer import StageServicer
@@ -33,16 +33,15 @@ def run_worker(stage: str, settings: StageSettings, load_engine: Callable[[], En
     """
     logs.configure(f"{stage}_worker", settings.log_level)
     traces.configure(f"{stage}_worker", settings.otlp_endpoint)
-    metrics.serve(settings.metrics_port)
     try:
-        asyncio.run(_serve(stage, settings, load_engine))
+        if settings.metrics_port:
+            metrics.serve(settings.metrics_port, settings.host)
+        return run(_serve(stage, settings, load_engine))
     except CheckpointError as error:
         logger.error("checkpoint_refused", stage=stage, error=str(error))  # noqa: TRY400
         return 1
-    except Exception:
-        logger.exception("worker_died", stage=stage)
-        return 1
-    return 0
+    finally:
+        traces.shutdown()
 
 
 async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], Engine]) -> None:
@@ -51,6 +50,8 @@ async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], 
     loop = StageLoop(engine, max_batch_size=settings.max_batch_size)
     name = f"{stage}-{socket.gethostname()}-{os.getpid()}"
     metrics.SLOTS.labels(stage).set(engine.spec.slots)
+    metrics.FREE_SLOTS.labels(stage).set(engine.spec.slots)
+    metrics.set_build_info(f"{stage}_worker", version=VERSION, revision=engine.spec.revision)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         stage_pb2_grpc.add_StageServicer_to_server(StageServicer(loop, worker=name), server)
@@ -73,6 +74,7 @@ async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], 
         )
     finally:
         running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def _load_and_warm(load_engine: Callable[[], Engine]) -> Engine:

@@ -157,6 +157,8 @@ class PhonemeFrontend(_Frontend):
 
     def __init__(self, config: CheckpointConfig, tokenizer: Tokenizer, g2p: Callable[[str], str]) -> None:
         super().__init__(config, tokenizer)
+        # Twice the tokens of a word-piece model say about as much.
+        self.default_policy = replace(self.default_policy, merge_tokens=40, first_merge_tokens=12)
         self._g2p = g2p
 
     def published_pieces(self, text: str) -> list[str]:
@@ -165,7 +167,7 @@ class PhonemeFrontend(_Frontend):
         known = (not self._tokenizer.is_unknown(token) for token in self._tokenizer.ids(pieces))
         return [piece for piece, is_known in zip(pieces, known, strict=True) if is_known]
 
-    def _encoder(self, language: str) -> Callable[[str], Encoded]:  # noqa: ARG002 - one language only
+    def _encoder(self, language: str) -> Callable[[str], Encoded]:
         return self._encode
 
     def _encode(self, text: str) -> Encoded:

@@ -14,13 +14,14 @@ from services.frontend.text.backends import Backend
 _ESCAPED = re.compile(r'\\(["\\])')
 _STOP_MARK = "<S>"  # passes through the FSTs unchanged, as the placeholders of §3.1 do
 
-# Text of words alone, which wetext returns unchanged after 0.5 ms per character. A full stop may follow
-# only a word that cannot be an abbreviation.
+# Text of words alone: wetext returns it unchanged after 0.5 ms per character, or makes a Sunday of the Sun.
+# A full stop may follow only a word that cannot be an abbreviation.
 _WORDS_ONLY = re.compile(
-    r"(?:[A-Za-z ,;!?'’‘“”()…-]|(?<=[a-z]{4})\.(?=[ '’”)]|$)|(?<=\b[Nn]o)\.(?=[ '’”)]|$))*"
+    r"(?:<H>|[A-Za-z ,;!?'’‘“”()…-]|(?<=[a-z]{4})\.(?=[ '’”)]|$)|(?<=\b[Nn]o)\.(?=[ '’”)]|$))*"
 )
 _ABBREVIATIONS = re.compile(
-    r"\b(?:dept|inst|blvd|approx|sept|capt|comp|corp|prof|misc|assn|univ)\.", re.IGNORECASE
+    r"\b(?:Mr|Mrs|Ms|Dr|Jr|Sr)\b|\b(?:dept|inst|blvd|approx|sept|capt|comp|corp|prof|misc|assn|univ)\.",
+    re.IGNORECASE,
 )
 
 _DECADE = re.compile(r"(?<![\w$£€¥.,])(1[1-9]|20)(\d)0['’]?s\b")
@@ -91,7 +92,7 @@ class MendedBackend:
         whole = _try(text, read)
         if whole is not None:
             return whole
-        sentences = _SENTENCES.split(text)
+        sentences = [sentence for sentence in _SENTENCES.split(text) if sentence]
         if len(sentences) > 1:
             return "".join(_edges(sentence, lambda part: self._read(part, read)) for sentence in sentences)
         words = _WORDS.findall(text)

@@ -80,7 +80,7 @@ class TextNormalizer:
         try:
             return self._backend.chinese(text) if language == "zh" else self._backend.english(text)
         except Exception:  # noqa: BLE001 - published: whatever the backend raises, Chinese is lost, English stays
-            return "" if language == "zh" else text
+            return "" if language == "zh" and not self._mended else text
 
 
 def choose_language(text: str) -> Language:

@@ -39,7 +39,8 @@ class EnglishG2p:
 
     def __call__(self, text: str) -> str:
         """Return the phonemes of `text`: words by spaces, punctuation kept."""
-        return self._convert(self.respell(text))
+        # An emoji leaves the spaces of both its sides.
+        return " ".join(self._convert(self.respell(text)).split())
 
     def respell(self, text: str) -> str:
         """Write out what hibari would misread."""

@@ -6,9 +6,11 @@ that it depends on, and time plays no part (design §4.4).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from services.frontend.text.validation import is_speakable
 
@@ -105,7 +107,10 @@ class Segmenter:
         return self._base + len(self._buffer)
 
     def feed(self, text: str) -> list[Segment]:
-        """Add text; return the segments that are complete now."""
+        """Add text; return the segments that are complete now.
+
+        Blocks for up to half a millisecond per character that holds digits: feed a long text in slices.
+        """
         self._buffer += text
         segments = list(self._advance(is_final=False))
         self._forget()
@@ -198,16 +203,20 @@ class Segmenter:
             self._is_first = False
 
     def _fit(self, group: _Group) -> Iterator[_Group]:
-        """Halve a group at a clause, a word or a character until every part is within the limit."""
-        if len(group.encoded.token_ids) <= self._policy.max_tokens:
+        """Cut a group into even parts at clauses, words or characters until each is within the limit."""
+        num_tokens, limit = len(group.encoded.token_ids), self._policy.max_tokens
+        if num_tokens <= limit:
             yield group
             return
-        middle = group.start + _middle_cut(self._buffer[group.start : group.end])
-        if middle == group.start:
+        # A tenth more parts than needed: encoding is slow, and a part that is too long is encoded again.
+        num_parts = max(2, math.ceil(1.1 * num_tokens / limit))
+        cuts = _even_cuts(self._buffer[group.start : group.end], num_parts)
+        if not cuts:
             yield from self._slice(group)
             return
-        yield from self._fit(self._make_group(group.start, middle))
-        yield from self._fit(self._make_group(middle, group.end))
+        borders = [group.start, *(group.start + cut for cut in cuts), group.end]
+        for start, end in pairwise(borders):
+            yield from self._fit(self._make_group(start, end))
 
     def _slice(self, group: _Group) -> Iterator[_Group]:
         """Cut the tokens of a single character; its first part carries what is said about it."""
@@ -254,11 +263,23 @@ def _forced_end(window: str) -> int:
     return len(window)
 
 
-def _middle_cut(text: str) -> int:
-    """Nearest clause end to the middle, within its middle half; else nearest word; else the middle itself."""
-    middle, quarter = len(text) / 2, len(text) / 4
+def _even_cuts(text: str, num_parts: int) -> list[int]:
+    """Cuts near the borders of `num_parts` equal parts, none of which is white space alone."""
+    part = len(text) / num_parts
     clauses = [match.end() for match in _CLAUSE_END.finditer(text)]
-    clauses = [cut for cut in clauses if abs(cut - middle) <= quarter]
-    words = clauses or [match.end() for match in _WORD_END.finditer(text)]
-    inside = [cut for cut in words if text[:cut].strip() and text[cut:].strip()]
-    return min(inside, key=lambda cut: abs(cut - middle), default=len(text) // 2)
+    words = [match.end() for match in _WORD_END.finditer(text)]
+    cuts = [_nearest(clauses, words, part * index, part / 2) for index in range(1, num_parts)]
+    return [
+        cut
+        for cut, before in zip(cuts, [0, *cuts], strict=False)
+        if text[before:cut].strip() and text[cut:].strip()
+    ]
+
+
+def _nearest(clauses: list[int], words: list[int], target: float, reach: float) -> int:
+    """The clause end within half of `reach`, else the word end within it, nearest to target; else target."""
+    for ends, distance in ((clauses, reach / 2), (words, reach)):
+        near = [end for end in ends if abs(end - target) <= distance]
+        if near:
+            return min(near, key=lambda end: abs(end - target))
+    return int(target)

@@ -125,7 +125,7 @@ def _draw_distinct(scores: Tensor, uniform: NDArray[np.float64]) -> Tensor:
     return torch.tensor(drawn)
 
 
-def generate_beams(
+def beam_search(
     model: UnifiedVoice,
     prefix: Tensor,
     options: SamplingOptions,

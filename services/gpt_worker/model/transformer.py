@@ -42,7 +42,10 @@ class SelfAttention(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Mix values; `mask` is True where a query may look, None means causal. Gives (B, T, D)."""
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+        if mask is not None and query.shape[2] == 1 and not query.is_cuda:
+            mixed = _attend_one(query, key, value, mask)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         y: Tensor = self.c_proj(mixed.transpose(1, 2).flatten(2))
         return y
 
@@ -151,6 +154,16 @@ class Transformer(nn.Module):
             x = block.mix(x, query, keys, values, mask[:, None, None])
         y: Tensor = self.ln_f(x)
         return y
+
+
+def _attend_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Attention of one position, (B, H, 1, d), in steps whose sums do not depend on the thread count.
+
+    The fused kernel of torch 2.13 splits one query's keys over the threads, so that two workers
+    with different numbers of cores would continue one stream differently.
+    """
+    scores = (query @ key.mT) * query.shape[-1] ** -0.5
+    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ value
 
 
 def _past_mask(past: int, count: int, readable: int, device: torch.device) -> Tensor | None:

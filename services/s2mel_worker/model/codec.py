@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,13 +28,13 @@ class ConvNextBlock(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.pwconv1 = nn.Linear(width, inner)
         self.pwconv2 = nn.Linear(inner, width)
-        self.gamma = nn.Parameter(Tensor(width))
-        nn.init.constant_(self.gamma, 1 / num_layers)
+        self.gamma = nn.Parameter(torch.full((width,), 1 / num_layers))
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, T)
         y = self.norm(self.dwconv(x).transpose(1, 2))
         y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
-        return x + y.transpose(1, 2)
+        out: Tensor = x + y.transpose(1, 2)
+        return out
 
 
 class VocosBackbone(nn.Module):
@@ -74,9 +75,7 @@ class FactorisedQuantizer(nn.Module):
         """Index of the codebook row at the smallest angle: (B, V, T) to (B, T)."""
         directions = F.normalize(z.transpose(1, 2), dim=-1, eps=1e-12)
         rows = F.normalize(self.codebook.weight, dim=-1, eps=1e-12)
-        distance = (
-            directions.square().sum(-1, keepdim=True) - 2 * directions @ rows.T + rows.square().sum(-1)
-        )
+        distance = directions.square().sum(-1, keepdim=True) - 2 * directions @ rows.T + rows.square().sum(-1)
         return distance.argmin(-1)
 
     def embed(self, codes: Tensor) -> Tensor:

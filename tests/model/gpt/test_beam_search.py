@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from services.gpt_worker.model.beam_search import generate_beams, search
+from services.gpt_worker.model.beam_search import beam_search, search
 from services.gpt_worker.model.generation import generate
 from services.gpt_worker.model.logits import SamplingOptions
 from services.gpt_worker.model.unified_voice import UnifiedVoice
@@ -61,7 +61,7 @@ def test_beams_equal_transformers(length_penalty: float, repetition_penalty: flo
 def test_sampled_beams_are_a_function_of_their_seed(voice: UnifiedVoice, conds: Tensor) -> None:
     prefix = voice.embed_prefix(conds, voice.frame_text([5, 9]))
     options = SamplingOptions(num_beams=3, max_codes=12, temperature=2.0, top_p=1.0, repetition_penalty=1.0)
-    runs = [generate_beams(voice, prefix, options, seed=seed) for seed in (1, 1, 2, 3)]
+    runs = [beam_search(voice, prefix, options, seed=seed) for seed in (1, 1, 2, 3)]
     assert runs[0] == runs[1]
     assert len({tuple(run) for run in runs}) > 1
     assert all(0 < len(run) <= 12 for run in runs)
@@ -78,4 +78,4 @@ def test_one_beam_is_greedy(voice: UnifiedVoice, conds: Tensor) -> None:
     prefix = voice.embed_prefix(conds, voice.frame_text([5, 9]))
     options = SamplingOptions(do_sample=False, max_codes=12, repetition_penalty=1.0)
     greedy = generate(voice, prefix, options, positions="compat").codes
-    assert generate_beams(voice, prefix, options)[: len(greedy)] == greedy
+    assert beam_search(voice, prefix, options)[: len(greedy)] == greedy

@@ -99,6 +99,20 @@ def test_replay_is_equal_bit_for_bit_and_whatever_the_row_held_before(
     assert all(torch.equal(a, b) for a, b in zip(alone, beside, strict=True))
 
 
+def test_decode_does_not_depend_on_the_number_of_threads(voice: UnifiedVoice, conds: Tensor) -> None:
+    """Workers with other core counts may take a stream over."""
+    prefix, threads = prefix_of(voice, conds), torch.get_num_threads()
+    try:
+        runs = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            runs.append(torch.stack(replay(voice, prefix, "fast")))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(runs[0], runs[1])
+    assert torch.equal(runs[0], runs[2])
+
+
 def test_rows_decoded_together_agree_with_rows_decoded_alone(voice: UnifiedVoice, conds: Tensor) -> None:
     texts = ([5, 9, 3, 12], [7], [2, 3])
     cache, expected = voice.gpt.new_cache(3, 192), []
@@ -117,9 +131,10 @@ def test_rows_decoded_together_agree_with_rows_decoded_alone(voice: UnifiedVoice
         torch.testing.assert_close(logits, voice.mel_head(latents))
 
 
-def test_cache_refuses_to_overflow(voice: UnifiedVoice, conds: Tensor) -> None:
-    with pytest.raises(ValueError, match="cannot hold position"):
-        replay(voice, prefix_of(voice, conds), "fast", [1] * 24 + CODES + CODES)
+def test_cache_refuses_to_overflow(voice: UnifiedVoice) -> None:
+    cache = voice.gpt.new_cache(1, BUCKET)
+    with pytest.raises(ValueError, match="row of 64 positions cannot hold position 65"):
+        voice.prefill(torch.zeros(1, 65, 32), cache, 0)
 
 
 def test_position_beyond_the_table_is_refused(voice: UnifiedVoice) -> None:

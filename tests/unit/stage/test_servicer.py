@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -47,6 +48,14 @@ async def worker(slots: int = 2) -> AsyncIterator[Worker]:
     await server.stop(None)
 
 
+async def read(call: Any) -> Any:
+    """The next message, or EOF when the call has ended, however it did."""
+    try:
+        return await call.read()
+    except grpc.aio.AioRpcError:
+        return grpc.aio.EOF
+
+
 class Stream:
     """One Run call, message by message."""
 
@@ -56,12 +65,12 @@ class Stream:
 
     async def open(self, credit: int = 100) -> Stream:
         await self.call.write(stage_pb2.RunRequest(open=self.opening))
-        answer = await self.call.read()
+        answer = await read(self.call)
         if answer.HasField("need_voice"):
             await self.call.write(
                 stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE)))
             )
-            answer = await self.call.read()
+            answer = await read(self.call)
         assert answer.HasField("opened"), answer
         await self.credit(credit)
         return self
@@ -84,7 +93,7 @@ class Stream:
 
     async def chunk(self) -> stage_pb2.Chunk:
         while True:
-            answer = await self.call.read()
+            answer = await read(self.call)
             assert answer is not grpc.aio.EOF, await self.call.code()
             if answer.HasField("chunk"):
                 return answer.chunk
@@ -93,7 +102,7 @@ class Stream:
         """All numbers that still come, and the stats of Done."""
         made: list[int] = []
         while True:
-            answer = await self.call.read()
+            answer = await read(self.call)
             if answer is grpc.aio.EOF:
                 raise AssertionError(await self.call.code())
             if answer.HasField("chunk"):
@@ -102,7 +111,7 @@ class Stream:
                 return made, answer.done.stats
 
     async def failure(self) -> tuple[grpc.StatusCode, str]:
-        while await self.call.read() is not grpc.aio.EOF:
+        while await read(self.call) is not grpc.aio.EOF:
             pass
         return await self.call.code(), await self.call.details()
 
@@ -136,17 +145,17 @@ async def test_a_known_voice_is_not_asked_for_again() -> None:
             stage_pb2.RunRequest(open=stage_pb2.Open(utterance_id="u2", voice_hash=VOICE_HASH))
         )
 
-        assert (await second.read()).HasField("opened")
+        assert (await read(second)).HasField("opened")
 
 
 async def test_a_voice_with_another_hash_is_refused() -> None:
     async with worker() as it:
         call = it.stub.Run()
         await call.write(stage_pb2.RunRequest(open=stage_pb2.Open(voice_hash="0" * 64)))
-        assert (await call.read()).need_voice.voice_hash == "0" * 64
+        assert (await read(call)).need_voice.voice_hash == "0" * 64
         await call.write(stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
 
-        assert await call.read() is grpc.aio.EOF
+        assert await read(call) is grpc.aio.EOF
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -307,11 +316,11 @@ async def test_nonsense_gets_a_typed_error_and_leaves_nothing_behind(case: str) 
     async with worker() as it:
         stream = Stream(it, **fields)  # type: ignore[arg-type]
         await stream.call.write(stage_pb2.RunRequest(open=stream.opening))
-        if (await stream.call.read()) is not grpc.aio.EOF:
+        if (await read(stream.call)) is not grpc.aio.EOF:
             await stream.call.write(
                 stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE)))
             )
-            await stream.call.read()
+            await read(stream.call)
             if chunk is not None:
                 await stream.call.write(stage_pb2.RunRequest(chunk=chunk))
         code, details = await stream.failure()
@@ -335,7 +344,7 @@ async def test_a_stream_must_begin_with_open() -> None:
         call = it.stub.Run()
         await call.write(stage_pb2.RunRequest(end=stage_pb2.End()))
 
-        assert await call.read() is grpc.aio.EOF
+        assert await read(call) is grpc.aio.EOF
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 

@@ -1,0 +1,190 @@
+"""The gateway and its workers as one thing that starts, stops and can be hurt."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.local.process import ROOT, ServiceProcess, StartError
+
+GATEWAY = "frontend"
+_PREFIXES = {
+    "gpt_worker": "TTS_GPT_",
+    "s2mel_worker": "TTS_S2MEL_",
+    "vocoder_worker": "TTS_VOCODER_",
+    GATEWAY: "TTS_FRONTEND_",
+}
+_POLL_SECONDS = 0.1
+
+Report = Callable[[Mapping[str, bool]], None]
+"""Told again and again, while the system starts, which processes serve."""
+
+
+class LocalSystem:
+    """Four processes (or more, with `replicas`) on loopback.
+
+    Everything here blocks; use it from a synchronous fixture or a thread. `with` starts and stops.
+
+    Args:
+        model_dir: Checkpoint directory.
+        log_dir: One log per process; older logs are removed.
+        addresses: host:port by process name; what is left out gets a free port.
+        replicas: How many workers of a stage, by module name; 1 where it is left out.
+        environment: Further variables by process name, or by module name for all its replicas.
+        threads: CPU threads of each worker, also as OMP_NUM_THREADS; None leaves both alone.
+        log_level: Of all processes.
+    """
+
+    def __init__(
+        self,
+        model_dir: Path | str = "models/mini",
+        *,
+        log_dir: Path | str = "var/log",
+        addresses: Mapping[str, str] | None = None,
+        replicas: Mapping[str, int] | None = None,
+        environment: Mapping[str, Mapping[str, str]] | None = None,
+        threads: int | None = None,
+        log_level: str = "info",
+    ) -> None:
+        self._model_dir = Path(model_dir).resolve()
+        self._log_dir = ROOT / log_dir
+        self._environment = environment or {}
+        self._threads = threads
+        self._log_level = log_level
+        self._chosen = dict(addresses or {})
+        replicas = replicas or {}
+        self._modules = {
+            name if number == 0 else f"{name}-{number + 1}": name
+            for name in _PREFIXES
+            for number in range(replicas.get(name, 1))
+        }
+        self.processes: dict[str, ServiceProcess] = {}
+
+    @property
+    def address(self) -> str:
+        """Where clients connect."""
+        return self.processes[GATEWAY].address
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        return {name: process.address for name, process in self.processes.items()}
+
+    def start(self, *, timeout_seconds: float = 120.0, report: Report | None = None) -> None:
+        """Start everything and wait until all of it serves.
+
+        Raises:
+            StartError: if a process dies or the time is over; everything is stopped then.
+        """
+        if not self.processes:
+            self.prepare()
+        try:
+            for process in self.processes.values():
+                process.log.unlink(missing_ok=True)
+                process.start()
+            self.wait_until_serving(timeout_seconds=timeout_seconds, report=report)
+        except BaseException:
+            self.stop()
+            raise
+
+    def prepare(self) -> None:
+        """Decide addresses and environments without starting anything."""
+        names = list(self._modules)
+        free = free_addresses(2 * len(names))
+        addresses = dict(zip(names, free, strict=False)) | self._chosen
+        metrics = {
+            name: address.rpartition(":")[2] for name, address in zip(names, free[len(names) :], strict=True)
+        }
+        workers = ",".join(addresses[name] for name, module in self._modules.items() if module != GATEWAY)
+        for name, module in self._modules.items():
+            prefix = _PREFIXES[module]
+            variables = {
+                f"{prefix}ADDRESS": addresses[name],
+                f"{prefix}METRICS_PORT": metrics[name],
+                f"{prefix}MODEL_DIR": str(self._model_dir),
+                f"{prefix}LOG_LEVEL": self._log_level,
+            }
+            if module == GATEWAY:
+                variables[f"{prefix}WORKERS"] = workers
+            elif self._threads is not None:
+                variables |= {f"{prefix}THREADS": str(self._threads), "OMP_NUM_THREADS": str(self._threads)}
+            variables |= self._environment.get(module, {})
+            variables |= self._environment.get(name, {})
+            health_names = ("", "tts.v1.TextToSpeech") if module == GATEWAY else ("",)
+            log = self._log_dir / f"{name}.log"
+            self.processes[name] = ServiceProcess(name, module, addresses[name], variables, log, health_names)
+
+    def wait_until_serving(
+        self, *names: str, timeout_seconds: float = 120.0, report: Report | None = None
+    ) -> None:
+        """Wait until the processes of these names serve; all of them when none is given.
+
+        Raises:
+            StartError: if one of them ends, or the time is over.
+        """
+        waited = {name: self.processes[name] for name in names or self.processes}
+        serving = dict.fromkeys(waited, False)
+        deadline = time.monotonic() + timeout_seconds
+        while not all(serving.values()):
+            for name, process in waited.items():
+                serving[name] = serving[name] or process.is_serving()
+                if not process.is_running:
+                    code = process.process.returncode if process.process else None
+                    raise StartError(
+                        f"{name} ended with code {code}; the end of {process.log}:\n{process.end_of_log()}"
+                    )
+            if report:
+                report(serving)
+            if time.monotonic() > deadline:
+                late = next(process for name, process in waited.items() if not serving[name])
+                raise StartError(
+                    f"{late.name} does not serve after {timeout_seconds:g} s; "
+                    f"the end of {late.log}:\n{late.end_of_log()}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, timeout_seconds: float = 30.0) -> dict[str, int]:
+        """Drain the gateway, then the workers, and return the exit codes."""
+        codes = {}
+        for name in reversed(self.processes):
+            codes[name] = self.processes[name].terminate(timeout_seconds)
+        return codes
+
+    def terminate(self, name: str, timeout_seconds: float = 30.0) -> int:
+        """Drain one process and return its exit code."""
+        return self.processes[name].terminate(timeout_seconds)
+
+    def kill(self, name: str) -> None:
+        """End one process as a crash would."""
+        self.processes[name].kill()
+
+    def restart(self, name: str, *, timeout_seconds: float = 120.0) -> None:
+        """End one process if it still runs, start it at the same address and wait for it."""
+        self.processes[name].terminate()
+        self.processes[name].start()
+        self.wait_until_serving(name, timeout_seconds=timeout_seconds)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def free_addresses(count: int) -> list[str]:
+    """Return that many loopback addresses that nothing listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]

@@ -1,0 +1,1 @@
+"""Compares every stage with the stored tensors of a golden pack."""

@@ -1,0 +1,157 @@
+"""Run the gateway: `python -m services.frontend`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+import structlog
+
+from protos.tts.v1 import models_pb2, models_pb2_grpc, synthesis_pb2_grpc, voices_pb2_grpc
+from services.common import logs, metrics, server, traces
+from services.common.channels import open_channel
+from services.common.checkpoint import CheckpointConfig, CheckpointError, load_config
+from services.common.errors import TtsError
+from services.common.health import HealthBoard
+from services.common.settings import load_settings
+from services.frontend.admission import Admission
+from services.frontend.gateway import Gateway, TextLimits
+from services.frontend.pipeline import PipelineLimits
+from services.frontend.recording import Decoder, RecordingLimits
+from services.frontend.servicer_models import ModelsServicer
+from services.frontend.servicer_speech import SpeechServicer
+from services.frontend.servicer_voices import VoicesServicer
+from services.frontend.settings import FrontendSettings
+from services.frontend.text import build_frontend
+from services.frontend.topology import Topology
+from services.frontend.voices import Voices
+from services.frontend.workers import WorkerLink
+
+logger = structlog.get_logger(__name__)
+
+SERVICES = ("tts.v1.TextToSpeech", "tts.v1.Voices", "tts.v1.Models")
+
+
+def build_gateway(
+    settings: FrontendSettings, config: CheckpointConfig, board: HealthBoard
+) -> tuple[Gateway, RecordingLimits]:
+    """Wire everything that does not need a connection.
+
+    Raises:
+        CheckpointError: The model directory cannot be used.
+        TtsError: The default voice does not exist.
+    """
+    topology = Topology(config.triptych.name, on_health=board.set)
+    topology.update()
+    recordings = RecordingLimits(
+        max_bytes=settings.max_voice_bytes,
+        memory_bytes=settings.decode_memory_mb << 20,
+        decode_seconds=settings.decode_seconds,
+    )
+    voices = Voices(
+        settings.voices_dir,
+        Decoder(recordings),
+        topology,
+        bundled=settings.model_dir / "voices",
+        default=settings.default_voice,
+    )
+    gateway = Gateway(
+        topology=topology,
+        admission=Admission(max_queue=settings.max_queue),
+        voices=voices,
+        text=build_frontend(config, settings.model_dir),
+        limits=PipelineLimits(
+            text_idle_seconds=settings.text_idle_seconds,
+            client_lead_seconds=settings.client_lead_seconds,
+            client_stall_seconds=settings.client_stall_seconds,
+            open_retry_seconds=settings.open_retry_seconds,
+        ),
+        text_limits=TextLimits(
+            max_unary_characters=settings.max_unary_characters,
+            max_stream_characters=settings.max_stream_characters,
+            stream_idle_seconds=settings.stream_idle_seconds,
+        ),
+    )
+    return gateway, recordings
+
+
+def register_servicers(grpc_server: grpc.aio.Server, gateway: Gateway, recordings: RecordingLimits) -> Sequence[str]:
+    """Add the public services to a server and give their names."""
+    limits = models_pb2.ModelLimits(
+        max_unary_characters=gateway.text_limits.max_unary_characters,
+        max_stream_characters=gateway.text_limits.max_stream_characters,
+        max_voice_seconds=recordings.max_seconds,
+        max_voice_bytes=recordings.max_bytes,
+    )
+    synthesis_pb2_grpc.add_TextToSpeechServicer_to_server(SpeechServicer(gateway), grpc_server)
+    voices_pb2_grpc.add_VoicesServicer_to_server(
+        VoicesServicer(gateway.voices, max_bytes=recordings.max_bytes), grpc_server
+    )
+    models_pb2_grpc.add_ModelsServicer_to_server(ModelsServicer(gateway.topology, limits), grpc_server)
+    return SERVICES
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    gateway: Gateway, addresses: Sequence[str], *, silence_seconds: float = 5.0
+) -> AsyncIterator[Sequence[WorkerLink]]:
+    """Keep in touch with the workers, and have the bundled voices ready once all stages are up."""
+
+    def on_change() -> None:
+        gateway.topology.update()
+        gateway.admission.dispatch()
+
+    links = [
+        WorkerLink(address, open_channel(address), on_change=on_change, silence_seconds=silence_seconds)
+        for address in addresses
+    ]
+    gateway.topology.watch(links)
+    tasks = [asyncio.create_task(link.watch()) for link in links]
+    tasks.append(asyncio.create_task(gateway.voices.prepare_bundled()))
+    try:
+        yield links
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in links:
+            await link.close()
+
+
+async def _main(settings: FrontendSettings) -> None:
+    board = HealthBoard()
+    config = load_config(settings.model_dir)
+    gateway, recordings = await asyncio.to_thread(build_gateway, settings, config, board)
+    metrics.QUEUE_DEPTH.set_function(lambda: gateway.admission.queue_depth)
+    async with watching(
+        gateway, settings.worker_addresses, silence_seconds=settings.heartbeat_silence_seconds
+    ):
+        await server.serve(
+            lambda grpc_server: register_servicers(grpc_server, gateway, recordings),
+            address=settings.address,
+            board=board,
+            drain_seconds=settings.drain_seconds,
+            settle_seconds=settings.settle_seconds,
+        )
+
+
+def main() -> int:
+    settings = load_settings(FrontendSettings)
+    logs.configure("frontend", settings.log_level)
+    traces.configure("frontend", settings.otlp_endpoint)
+    if settings.metrics_port:
+        metrics.serve(settings.metrics_port, settings.host)
+    try:
+        return server.run(_main(settings))
+    except (CheckpointError, TtsError) as error:
+        logger.error("start_refused", error=str(error))  # noqa: TRY400 - the message says what to mend
+        return 1
+    finally:
+        traces.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Recordings from outside, decoded in a child process with limits on its memory and time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from services.common.errors import InvalidRequestError, TooLargeError
+from services.frontend.decode_job import Job, job_argument
+
+FIELD = "audio"
+IMPORT_ROOT = Path(__file__).resolve().parents[2]
+_TOO_LARGE = {"RECORDING_TOO_LONG"}
+
+
+@dataclass(frozen=True)
+class RecordingLimits:
+    """What a recording may be, and what decoding it may cost."""
+
+    max_bytes: int = 20_000_000
+    min_seconds: float = 1.0
+    max_seconds: float = 60.0
+    used_seconds: float = 15.0
+    min_rate_hz: int = 8_000
+    max_rate_hz: int = 192_000
+    max_channels: int = 8
+    memory_bytes: int = 1 << 30
+    decode_seconds: float = 20.0
+    max_children: int = 2
+
+
+@dataclass(frozen=True)
+class RecordingFacts:
+    """What is known of a recording without its samples."""
+
+    duration_seconds: float
+    used_seconds: float
+    sample_rate_hz: int
+    channels: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A decoded recording: mono, in [-1, 1], at every rate that was asked for."""
+
+    facts: RecordingFacts
+    audio: dict[int, npt.NDArray[np.float32]]
+
+
+class Decoder:
+    """Starts one child for each recording, at most `max_children` at once."""
+
+    def __init__(self, limits: RecordingLimits) -> None:
+        self._limits = limits
+        self._room = asyncio.Semaphore(limits.max_children)
+
+    async def decode(self, data: bytes, rates: Sequence[int] = ()) -> Recording:
+        """Decode a recording to mono float32 at these sample rates.
+
+        Raises:
+            InvalidRequestError: It is not audio, or not audio that a voice can be made of.
+            TooLargeError: It has too many bytes or lasts too long.
+        """
+        limits = self._limits
+        if len(data) > limits.max_bytes:
+            raise TooLargeError(
+                f"the recording has {len(data)} bytes; at most {limits.max_bytes} are allowed", field=FIELD
+            )
+        job = Job(
+            rates=tuple(rates),
+            used_seconds=limits.used_seconds,
+            min_seconds=limits.min_seconds,
+            max_seconds=limits.max_seconds,
+            min_rate_hz=limits.min_rate_hz,
+            max_rate_hz=limits.max_rate_hz,
+            max_channels=limits.max_channels,
+        )
+        async with self._room:
+            answer = await self._run(job, data)
+        return _recording(answer, job.rates)
+
+    async def _run(self, job: Job, data: bytes) -> bytes:
+        argument = job_argument(
+            job, memory_bytes=self._limits.memory_bytes, cpu_seconds=max(int(self._limits.decode_seconds), 1)
+        )
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "services.frontend.decode_child",
+            argument,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            # Nothing of this process's environment: the child handles files from outside.
+            env={"PYTHONPATH": str(IMPORT_ROOT)},
+        )
+        try:
+            async with asyncio.timeout(self._limits.decode_seconds):
+                answer, _ = await child.communicate(data)
+        except TimeoutError:
+            raise _too_costly("time") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+        if child.returncode != 0:
+            raise _too_costly("memory or time")
+        return answer
+
+
+def _too_costly(what: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the recording takes too much {what} to decode", field=FIELD, reason="RECORDING_TOO_COSTLY"
+    )
+
+
+def _recording(answer: bytes, rates: Sequence[int]) -> Recording:
+    line, _, body = answer.partition(b"\n")
+    head = json.loads(line)
+    if "reason" in head:
+        kind = TooLargeError if head["reason"] in _TOO_LARGE else InvalidRequestError
+        raise kind(head["message"], field=FIELD, reason=head["reason"])
+    samples = np.frombuffer(body, dtype="<f4")
+    ends = np.cumsum(head.pop("lengths"), dtype=int)[:-1]
+    head["warnings"] = tuple(head["warnings"])
+    arrays = np.split(samples, ends) if rates else []
+    return Recording(RecordingFacts(**head), dict(zip(rates, arrays, strict=True)))

@@ -1,0 +1,135 @@
+"""From codes to mel: one window of a stream, several at once, or a whole segment (design §6).
+
+Nothing here knows which window comes next or whose it is. Letters: T frames, M mel bins, C condition width,
+N codes, L latent width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from services.s2mel_worker.model.flow import frame_noise
+from services.s2mel_worker.model.length_regulator import streaming_map
+from services.s2mel_worker.model.stage import S2MelStageModel, Voice
+from services.s2mel_worker.model.windows import FRAME_RATE, Window
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a render sees of a voice."""
+
+    style: Tensor
+    """(192,)"""
+    condition: Tensor
+    """(Tp, C)"""
+    mel: Tensor
+    """(Tp, M)"""
+
+
+@dataclass(frozen=True)
+class WindowJob:
+    """One window to render; codes and latents run from its prefix to the end of its look-ahead."""
+
+    window: Window
+    codes: Tensor
+    """(N,) int64"""
+    latents: Tensor
+    """(N, L)"""
+    prefix_mel: Tensor
+    """(window.prefix_frames, M) as rendered before"""
+    prompt: Prompt
+    seed: int
+    segment: int
+
+
+def cut_prompt(model: S2MelStageModel, voice: Voice, seconds: float) -> Prompt:
+    """The first `seconds` of a voice; the condition of a shorter prompt is made from its own codes."""
+    mel, codes = voice["prompt_mel"], voice["prompt_codes"]
+    num_frames = max(1, int(seconds * FRAME_RATE))
+    if num_frames >= len(mel):
+        return Prompt(voice["style"], voice["prompt_condition"], mel)
+    num_codes = max(1, num_frames * len(codes) // len(mel))
+    features = model.codec.vq2emb(codes[None, :num_codes])[0]
+    return Prompt(voice["style"], model.regulate_whole(features, num_frames), mel[:num_frames])
+
+
+def render_window(
+    model: S2MelStageModel,
+    window: Window,
+    codes: Tensor,
+    latents: Tensor,
+    prefix_mel: Tensor,
+    prompt: Prompt,
+    *,
+    seed: int,
+    segment: int,
+    num_steps: int,
+    cfg_rate: float,
+) -> Tensor:
+    """Render one window; see `WindowJob` for the arguments. Returns its new frames (T, M)."""
+    job = WindowJob(window, codes, latents, prefix_mel, prompt, seed, segment)
+    return render_windows(model, [job], num_steps=num_steps, cfg_rate=cfg_rate)[0]
+
+
+def render_windows(
+    model: S2MelStageModel, jobs: Sequence[WindowJob], *, num_steps: int, cfg_rate: float
+) -> list[Tensor]:
+    """Render windows of any lengths in one padded batch; each equals its own render to rounding.
+
+    Returns:
+        the new frames of each job, (T, M).
+
+    Raises:
+        ValueError: if a job's tensors do not fit its window.
+    """
+    for job in jobs:
+        _check(job)
+    conditions = model.regulate_batch(
+        [model.features(job.codes, job.latents) for job in jobs],
+        [streaming_map(job.window.prefix_start, len(job.codes)) for job in jobs],
+    )
+    mels = model.flow_batch(
+        [torch.cat((job.prompt.condition, mu)) for job, mu in zip(jobs, conditions, strict=True)],
+        [torch.cat((job.prompt.mel, job.prefix_mel)) for job in jobs],
+        [job.prompt.style for job in jobs],
+        [_noise(job, len(mu)).to(mu.device) for job, mu in zip(jobs, conditions, strict=True)],
+        num_steps=num_steps,
+        cfg_rate=cfg_rate,
+    )
+    return [mel[: job.window.num_frames] for job, mel in zip(jobs, mels, strict=True)]
+
+
+def render_whole(
+    model: S2MelStageModel,
+    codes: Tensor,
+    latents: Tensor,
+    voice: Voice,
+    noise: Tensor,
+    *,
+    num_steps: int,
+    cfg_rate: float,
+) -> Tensor:
+    """Render a whole segment as published: codes (N,), latents (N, L), noise (T, M) to mel (T, M)."""
+    condition = torch.cat((voice["prompt_condition"], model.cond(codes, latents)))
+    return model.flow(condition, voice["prompt_mel"], voice["style"], noise, num_steps, cfg_rate)
+
+
+def _noise(job: WindowJob, num_conditions: int) -> Tensor:
+    """Start of the frames behind the prefix: new ones and look-ahead."""
+    num_frames, num_bins = num_conditions - job.window.prefix_frames, job.prompt.mel.shape[1]
+    return frame_noise(job.seed, job.segment, job.window.first_frame, num_frames, num_bins)
+
+
+def _check(job: WindowJob) -> None:
+    window = job.window
+    num_codes = window.look_ahead_stop - window.prefix_start
+    if len(job.codes) != num_codes or len(job.latents) != num_codes:
+        raise ValueError(
+            f"{window} needs {num_codes} codes and latents, got {len(job.codes)} and {len(job.latents)}"
+        )
+    if len(job.prefix_mel) != window.prefix_frames:
+        raise ValueError(f"{window} needs {window.prefix_frames} prefix frames, got {len(job.prefix_mel)}")

@@ -1,0 +1,179 @@
+"""The GPT engine on the embedded checkpoint: exact alone, beside others, and when taken over."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.common.errors import InvalidRequestError
+from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
+from services.common.tensors import Array, Tensors
+from services.gpt_worker.engine import GptEngine, load_engine
+from services.gpt_worker.settings import GptWorkerSettings
+
+IDS = np.arange(5, 30, dtype=np.int32)
+MAX_CODES = 60
+
+
+@pytest.fixture(scope="module")
+def engine() -> GptEngine:
+    return load_engine(GptWorkerSettings(slots=4))
+
+
+@pytest.fixture(scope="module")
+def voice(engine: GptEngine) -> Tensors:
+    rng = np.random.default_rng(1)
+    features = engine.encode_voice("speaker_features", {"audio_22050": _noise(rng, 22050)})
+    features |= engine.encode_voice("emotion_features", {"audio_16000": _noise(rng, 16000)})
+    style = rng.standard_normal(192).astype(np.float32)
+    return engine.encode_voice(
+        "condition", {"spk_cond": features["spk_cond"], "emo_cond": features["emo_cond"], "style": style}
+    )
+
+
+def _noise(rng: np.random.Generator, samples: int) -> Array:
+    return (0.1 * rng.standard_normal(samples)).astype(np.float32)
+
+
+def session(
+    engine: GptEngine,
+    voice: Tensors,
+    *,
+    seed: int = 7,
+    resume: ResumePoint | None = None,
+    options: Tensors | None = None,
+    **params: float,
+) -> Session:
+    defaults = {param.name: param.default for param in engine.spec.params}
+    return Session(
+        utterance_id="u",
+        seed=seed,
+        policy=engine.spec.default_policy,
+        params=defaults | {"max_codes": MAX_CODES} | params,
+        options=options or {},
+        voice=voice,
+        resume=resume,
+    )
+
+
+def decode(engine: GptEngine, *sessions: Session) -> tuple[list[int], Array, Chunk]:
+    """Decode one text in all sessions, step by step together, and give what came of the first."""
+    for each in sessions:
+        engine.open(each)
+        engine.push(each, Chunk(0, 0, {"ids": IDS}, is_segment_end=True))
+    chunks: list[Chunk] = []
+    while ready := [each for each in sessions if engine.is_ready(each)]:
+        for each, output in engine.step(ready):
+            assert isinstance(output, Chunk)
+            if each is sessions[0]:
+                chunks.append(output)
+    for each in sessions:
+        engine.close(each)
+    codes = [int(code) for chunk in chunks for code in chunk.tensors["codes"]]
+    return codes, np.concatenate([chunk.tensors["latents"] for chunk in chunks]), chunks[-1]
+
+
+def test_codes_leave_one_by_one_with_their_latents(engine: GptEngine, voice: Tensors) -> None:
+    codes, latents, last = decode(engine, session(engine, voice))
+
+    assert len(codes) == len(latents) > 5
+    assert last.is_segment_end
+    assert latents.std() > 1e-3
+
+
+def test_mates_change_neither_codes_nor_latents(engine: GptEngine, voice: Tensors) -> None:
+    """Bit for bit: rows are computed one by one."""
+    alone = decode(engine, session(engine, voice))
+    beside = decode(engine, *(session(engine, voice, seed=seed) for seed in (7, 8, 9, 10)))
+
+    assert alone[0] == beside[0]
+    assert np.array_equal(alone[1], beside[1])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_resumed_segment_goes_on_bit_for_bit(engine: GptEngine, voice: Tensors, share: float) -> None:
+    whole, latents, _ = decode(engine, session(engine, voice))
+    made = max(1, int(share * len(whole)))
+    state = {"codes": np.array(whole[:made], np.int32)}
+    rest = decode(engine, session(engine, voice, resume=ResumePoint(0, made, state)))
+
+    assert rest[0] == whole[made:]
+    assert np.array_equal(rest[1], latents[made:])
+
+
+def test_seed_voice_emotion_and_each_sampling_number_matter(engine: GptEngine, voice: Tensors) -> None:
+    reference, latents, _ = decode(engine, session(engine, voice))
+    other_voice = {name: array * 0.5 for name, array in voice.items()}
+    vector = {"emotion_vector": np.array([0.9, 0, 0, 0, 0, 0, 0, 0])}
+    emovec = {"emotion_emovec": voice["self_emovec"] + 1}
+    changed = {
+        "seed": session(engine, voice, seed=8),
+        "voice": session(engine, other_voice),
+        "emotion vector": session(engine, voice, options=vector),
+        "weight": session(engine, voice, options=vector, emotion_weight=0.3),
+        "normalised": session(engine, voice, options=vector, emotion_normalized=1),
+        "emotion recording": session(engine, voice, options=emovec),
+        "temperature": session(engine, voice, temperature=2.0),
+        "top_k": session(engine, voice, top_k=1),
+        "top_p": session(engine, voice, top_p=0.05),
+        "repetition_penalty": session(engine, voice, repetition_penalty=5.0),
+        "greedy": session(engine, voice, greedy=1),
+        "compat": session(engine, voice, compat=1),
+    }
+    for what, each in changed.items():
+        codes, other, _ = decode(engine, each)
+        is_same = codes == reference and np.array_equal(other, latents)
+        assert not is_same, f"{what} changes nothing"
+
+
+def test_the_limit_of_codes_is_said(engine: GptEngine, voice: Tensors) -> None:
+    codes, _, last = decode(engine, session(engine, voice, max_codes=5))
+
+    assert len(codes) == 5
+    assert last.finish_reason is FinishReason.MAX_CODES
+
+
+def test_beams_need_the_compat_policy(engine: GptEngine, voice: Tensors) -> None:
+    with pytest.raises(InvalidRequestError, match="compat"):
+        engine.open(session(engine, voice, num_beams=3))
+    codes, latents, _ = decode(engine, session(engine, voice, num_beams=3, compat=1, max_codes=20))
+
+    assert len(codes) == len(latents) > 0
+
+
+def test_closing_frees_the_row(engine: GptEngine, voice: Tensors) -> None:
+    """Twice as many sessions as slots, one after the other, all find a row."""
+    for _ in range(2 * engine.spec.slots):
+        each = session(engine, voice)
+        engine.open(each)
+        engine.push(each, Chunk(0, 0, {"ids": IDS}, is_segment_end=True))
+        engine.step([each])
+        engine.close(each)
+        assert not engine.is_ready(each)
+
+
+def test_a_cancelled_segment_stops_and_the_next_begins(engine: GptEngine, voice: Tensors) -> None:
+    each = session(engine, voice)
+    engine.open(each)
+    for segment in (0, 1):
+        engine.push(each, Chunk(segment, 0, {"ids": IDS}, is_segment_end=True))
+    engine.step([each])
+    last = engine.cancel_segment(each, 0)
+    [(_, following)] = engine.step([each])
+    engine.close(each)
+
+    assert last is not None
+    assert last.finish_reason is FinishReason.CANCELLED
+    assert isinstance(following, Chunk)
+    assert following.segment == 1
+
+
+@pytest.mark.parametrize(
+    "ids", [[], [-1], [10**6], list(range(5, 10)) * 1000], ids=["none", "negative", "too large", "too many"]
+)
+def test_wrong_ids_are_refused(engine: GptEngine, voice: Tensors, ids: list[int]) -> None:
+    each = session(engine, voice)
+    engine.open(each)
+    with pytest.raises(InvalidRequestError):
+        engine.push(each, Chunk(0, 0, {"ids": np.array(ids, np.int32)}, is_segment_end=True))
+    engine.close(each)

@@ -1,0 +1,158 @@
+"""The S2Mel engine on the embedded checkpoint: windows that depend on nothing but policy and codes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from services.common.errors import InvalidRequestError
+from services.common.stage.policy import Policy
+from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
+from services.common.tensors import Array, Tensors
+from services.s2mel_worker.engine import S2MelEngine, load_engine
+from services.s2mel_worker.model.windows import all_windows, frames_of
+from services.s2mel_worker.settings import S2MelWorkerSettings
+
+NUM_CODES = 90
+POLICY = Policy(
+    first_window_codes=15,
+    window_growth=1.5,
+    max_window_codes=30,
+    look_ahead_codes=8,
+    prefix_codes=10,
+    prompt_seconds=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> S2MelEngine:
+    return load_engine(S2MelWorkerSettings())
+
+
+@pytest.fixture(scope="module")
+def voice(engine: S2MelEngine) -> Tensors:
+    rng = np.random.default_rng(1)
+    seconds, width = 1, engine._stage.config.semantic_encoder.hidden_size
+    return engine.encode_voice(
+        "prompt",
+        {
+            "audio_22050": (0.1 * rng.standard_normal(22050 * seconds)).astype(np.float32),
+            "audio_16k": (0.1 * rng.standard_normal(16000 * seconds)).astype(np.float32),
+            "spk_cond": rng.standard_normal((49 * seconds, width)).astype(np.float32),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def codes(engine: S2MelEngine) -> Tensors:
+    rng = np.random.default_rng(2)
+    return {
+        "codes": rng.integers(0, engine.spec.takes.vocabulary, NUM_CODES).astype(np.int32),
+        "latents": rng.standard_normal((NUM_CODES, engine.spec.takes.latent_width)).astype(np.float32),
+    }
+
+
+def session(
+    engine: S2MelEngine,
+    voice: Tensors,
+    *,
+    policy: Policy = POLICY,
+    seed: int = 7,
+    resume: ResumePoint | None = None,
+    **params: float,
+) -> Session:
+    defaults = {param.name: param.default for param in engine.spec.params}
+    return Session("u", seed, policy, defaults | {"steps": 2} | params, {}, voice, resume=resume)
+
+
+def render(
+    engine: S2MelEngine, each: Session, codes: Tensors, *, piece: int = NUM_CODES
+) -> tuple[Array, list[int], Chunk]:
+    """Send codes in pieces, as a resumed stream would where the session says so; give mel, starts and last chunk."""
+    engine.open(each)
+    start = engine.first_start(each.resume, each) if each.resume else 0
+    chunks: list[Chunk] = []
+    for first in range(start, NUM_CODES, piece):
+        stop = min(first + piece, NUM_CODES)
+        tensors = {name: array[first:stop] for name, array in codes.items()}
+        engine.push(each, Chunk(0, first, tensors, is_segment_end=stop == NUM_CODES))
+        while engine.is_ready(each):
+            [(_, output)] = engine.step([each])
+            assert isinstance(output, Chunk)
+            chunks.append(output)
+    engine.close(each)
+    return np.concatenate([chunk.tensors["mel"] for chunk in chunks]), [c.start for c in chunks], chunks[-1]
+
+
+def test_borders_and_frames_do_not_depend_on_arrival(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
+    whole, starts, last = render(engine, session(engine, voice), codes)
+    for piece in (1, 7):
+        mel, other_starts, _ = render(engine, session(engine, voice), codes, piece=piece)
+        assert np.array_equal(mel, whole)
+        assert other_starts == starts
+
+    assert starts == [window.first_frame for window in all_windows(POLICY, NUM_CODES)]
+    assert len(whole) == frames_of(NUM_CODES)
+    assert last.is_segment_end
+    assert whole.std() > 1e-3
+
+
+def test_a_resumed_segment_goes_on_exactly(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
+    whole, starts, _ = render(engine, session(engine, voice), codes)
+    window = all_windows(POLICY, NUM_CODES)[2]
+    first = window.first_frame
+    resume = ResumePoint(0, first, {"mel": whole[first - window.prefix_frames : first]})
+    rest, rest_starts, _ = render(engine, session(engine, voice, resume=resume), codes, piece=5)
+
+    assert rest_starts == starts[2:]
+    assert np.array_equal(rest, whole[first:])
+
+
+def test_resuming_elsewhere_than_at_a_border_is_refused(engine: S2MelEngine, voice: Tensors) -> None:
+    resume = ResumePoint(0, 3, {"mel": np.zeros((3, 80), np.float32)})
+    with pytest.raises(InvalidRequestError, match="border"):
+        engine.first_start(resume, session(engine, voice, resume=resume))
+
+
+def test_seed_voice_policy_and_each_number_matter(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
+    reference, _, _ = render(engine, session(engine, voice), codes)
+    changed = {
+        "seed": session(engine, voice, seed=8),
+        "style": session(engine, voice | {"style": -voice["style"]}),
+        "prompt": session(engine, voice | {"prompt_mel": voice["prompt_mel"] + 1}),
+        "steps": session(engine, voice, steps=3),
+        "cfg_rate": session(engine, voice, cfg_rate=0.0),
+        "whole": session(engine, voice, policy=replace(POLICY, is_whole=True)),
+        "compat": session(engine, voice, compat=1),
+        "look-ahead": session(engine, voice, policy=replace(POLICY, look_ahead_codes=2)),
+        "prefix": session(engine, voice, policy=replace(POLICY, prefix_codes=0)),
+    }
+    for what, each in changed.items():
+        mel, _, _ = render(engine, each, codes)
+        assert len(mel) == len(reference)
+        assert not np.array_equal(mel, reference), f"{what} changes nothing"
+
+
+def test_a_segment_without_codes_ends_without_frames(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
+    each = session(engine, voice)
+    engine.open(each)
+    nothing = {name: array[:0] for name, array in codes.items()}
+    engine.push(each, Chunk(0, 0, nothing, is_segment_end=True, finish_reason=FinishReason.STOP))
+    assert engine.is_ready(each)
+    [(_, output)] = engine.step([each])
+    engine.close(each)
+
+    assert isinstance(output, Chunk)
+    assert output.is_segment_end
+    assert output.length == 0
+
+
+def test_codes_outside_the_codebook_are_refused(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
+    each = session(engine, voice)
+    engine.open(each)
+    bad = codes | {"codes": np.full(NUM_CODES, engine.spec.takes.vocabulary, np.int32)}
+    with pytest.raises(InvalidRequestError, match="codes must be"):
+        engine.push(each, Chunk(0, 0, bad))
+    engine.close(each)

@@ -1,0 +1,109 @@
+"""Starting, hurting and stopping processes, with small stand-ins for the services."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.local import GATEWAY, LocalSystem, StartError, background, free_addresses
+from bench.local.process import health_status
+
+_FAKE = str(Path(__file__).with_name("fake_service.py"))
+
+
+def _with_fakes(system: LocalSystem, **modes: str) -> LocalSystem:
+    system.prepare()
+    for name, process in system.processes.items():
+        process.command = [sys.executable, _FAKE, process.address, modes.get(name, "")]
+    return system
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    folder = tmp_path_factory.mktemp("system")
+    with _with_fakes(LocalSystem(folder, log_dir=folder, replicas={"gpt_worker": 2})) as system:
+        yield system
+
+
+def test_addresses_are_all_different() -> None:
+    assert len(set(free_addresses(50))) == 50
+
+
+def test_the_gateway_knows_every_worker(system: LocalSystem) -> None:
+    assert list(system.processes) == ["gpt_worker", "gpt_worker-2", "s2mel_worker", "vocoder_worker", GATEWAY]
+    gateway = system.processes[GATEWAY].environment
+    others = [address for name, address in system.addresses.items() if name != GATEWAY]
+    assert gateway["TTS_FRONTEND_WORKERS"].split(",") == others
+    assert gateway["TTS_FRONTEND_ADDRESS"] == system.address
+    ports = {
+        value
+        for process in system.processes.values()
+        for name, value in process.environment.items()
+        if name.endswith("METRICS_PORT")
+    }
+    assert len(ports) == 5
+
+
+def test_settings_reach_the_processes_they_are_for(tmp_path: Path) -> None:
+    system = LocalSystem(
+        tmp_path,
+        log_dir=tmp_path,
+        replicas={"gpt_worker": 2},
+        environment={"gpt_worker": {"TTS_GPT_SLOTS": "2"}, "gpt_worker-2": {"TTS_GPT_SLOTS": "3"}},
+        threads=2,
+    )
+    system.prepare()
+    variables = {name: process.environment for name, process in system.processes.items()}
+    assert variables["gpt_worker"]["TTS_GPT_SLOTS"] == "2"
+    assert variables["gpt_worker-2"]["TTS_GPT_SLOTS"] == "3"
+    assert variables["s2mel_worker"]["OMP_NUM_THREADS"] == "2"
+    assert "OMP_NUM_THREADS" not in variables[GATEWAY]
+    assert variables["vocoder_worker"]["TTS_VOCODER_MODEL_DIR"] == str(tmp_path)
+
+
+def test_a_killed_process_can_be_started_again(system: LocalSystem) -> None:
+    worker = system.processes["s2mel_worker"]
+    before = worker.pid
+    assert health_status(worker.address, "") == "SERVING"
+    system.kill("s2mel_worker")
+    assert not worker.is_running
+    assert health_status(worker.address, "") == "NO_ANSWER"
+    system.restart("s2mel_worker")
+    assert worker.is_running
+    assert worker.pid != before
+
+
+def test_what_runs_is_found_again(
+    system: LocalSystem, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    background.record(system, tmp_path, run_dir=tmp_path)
+    entries = background.recorded(tmp_path)
+    assert [entry.name for entry in entries][-1] == GATEWAY
+    assert {entry.state for entry in entries} == {"serving"}
+    assert background.table(entries).count(" serving ") == 5
+    assert (tmp_path / f"{GATEWAY}.pid").read_text() == f"{system.processes[GATEWAY].pid}\n"
+
+
+def test_stopping_drains_and_forgets(tmp_path: Path) -> None:
+    system = _with_fakes(LocalSystem(tmp_path, log_dir=tmp_path / "log"))
+    system.start()
+    background.record(system, tmp_path, run_dir=tmp_path)
+    assert background.stop(tmp_path)[0] == GATEWAY
+    assert background.recorded(tmp_path) == []
+    assert system.stop() == dict.fromkeys(system.processes, 0)
+
+
+def test_a_process_that_dies_is_explained_and_the_rest_stopped(tmp_path: Path) -> None:
+    system = _with_fakes(LocalSystem(tmp_path, log_dir=tmp_path), vocoder_worker="die")
+    with pytest.raises(StartError, match=r"vocoder_worker ended with code 1(.|\n)*no weights anywhere"):
+        system.start()
+    assert not any(process.is_running for process in system.processes.values())
+
+
+def test_a_process_that_never_serves_is_explained(tmp_path: Path) -> None:
+    system = _with_fakes(LocalSystem(tmp_path, log_dir=tmp_path), gpt_worker="deaf")
+    with pytest.raises(StartError, match=r"gpt_worker does not serve after 3 s(.|\n)*here is the log"):
+        system.start(timeout_seconds=3)
