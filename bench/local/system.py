@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -116,7 +117,14 @@ class LocalSystem:
             variables |= self._environment.get(name, {})
             health_names = ("", "tts.v1.TextToSpeech") if module == GATEWAY else ("",)
             log = self._log_dir / f"{name}.log"
-            self.processes[name] = ServiceProcess(name, module, addresses[name], variables, log, health_names)
+            self.processes[name] = ServiceProcess(
+                name=name,
+                command=[sys.executable, "-m", f"services.{module}"],
+                address=addresses[name],
+                environment=variables,
+                log=log,
+                health_names=health_names,
+            )
 
     def wait_until_serving(
         self, *names: str, timeout_seconds: float = 120.0, report: Report | None = None

@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,11 +54,11 @@ def text_comparison(check: TextCheck) -> Comparison:
     return Comparison(expectation, 0.0, 0.0, "" if check.is_equal else check.note)
 
 
-def write_report(path: Path, pack: Pack, by_stage: dict[str, list[Comparison]]) -> None:
+def write_report(path: Path, command: str, by_stage: dict[str, list[Comparison]]) -> None:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     content = {
         "name": "parity",
-        "command": f"python -m bench.parity {pack.directory}",
+        "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip(),
         "machine": f"{platform.machine()}, torch {torch.__version__}",
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"MISS {line}")
     total = sum(len(comparisons) for comparisons in by_stage.values())
     print(f"{pack.name}: {total - len(missed)} of {total} tensors reproduced")
-    write_report(options.report, pack, by_stage)
+    write_report(options.report, shlex.join(["python", "-m", "bench.parity", *arguments]), by_stage)
     return 1 if missed or not total else 0
 
 

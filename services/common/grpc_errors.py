@@ -55,7 +55,7 @@ _ERROR_OF: dict[grpc.StatusCode, type[TtsError]] = {
 _SIGNS_OF_LOSS = (
     "RST_STREAM",
     "Stream removed",
-    # What grpc.aio 1.85 says when the peer ended the call while this side was sending, whatever the peer said.
+    # grpc.aio 1.85, when the peer ended the call while this side was sending, whatever the peer said.
     "Internal error from Core",
 )
 

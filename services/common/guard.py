@@ -71,7 +71,7 @@ async def _write_all(answers: AsyncGenerator[Any, None], context: Context) -> No
 
 
 async def _write(answer: Any, context: Context) -> None:
-    # No status can be sent while a message is on its way: a call that is ended just then would end without one.
+    # No status can be sent while a message is on its way; a call ended just then would end without one.
     writing = asyncio.ensure_future(context.write(answer))
     try:
         await asyncio.shield(writing)

@@ -10,6 +10,7 @@ from itertools import count
 
 from services.common.errors import OverloadedError, TtsError
 from services.frontend.topology import Pipeline
+from services.frontend.wakeup import Wakeup
 from services.frontend.workers import WorkerLink
 
 Resolve = Callable[[], Pipeline]
@@ -58,6 +59,7 @@ class Admission:
         self._waiting: list[_Ticket] = []
         self._numbers = count()
         self._hold_seconds = 1.0
+        self.changed = Wakeup()
 
     @property
     def queue_depth(self) -> int:
@@ -83,6 +85,7 @@ class Admission:
         self._waiting.append(ticket)
         self._waiting.sort(key=lambda each: each.rank)
         self.dispatch()
+        self.changed.notify()
         try:
             if not ticket.lease.done() and len(self._waiting) > self._max_queue:
                 raise self._overloaded(ticket)
@@ -127,6 +130,7 @@ class Admission:
         held = time.monotonic() - lease.taken
         self._hold_seconds += 0.2 * (held - self._hold_seconds)
         self.dispatch()
+        self.changed.notify()
 
     def _overloaded(self, ticket: _Ticket) -> OverloadedError:
         slots = max(min(pool.slots for pool in ticket.resolve().pools), 1)

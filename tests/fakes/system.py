@@ -86,7 +86,7 @@ class FakeSystem:
         """Wait until no stage has a stream and the gateway holds no slot."""
         for stage in self.stages.values():
             await stage.until(lambda stage=stage: stage.num_open == 0)  # type: ignore[misc]
-        await self.gateway.topology.changed.until(lambda: all(link.leased == 0 for link in self.links))
+        await self.gateway.admission.changed.until(lambda: all(link.leased == 0 for link in self.links))
 
 
 @asynccontextmanager

@@ -63,16 +63,12 @@ class StageServicer(stage_pb2_grpc.StageServicer):
         self, request: stage_pb2.HeartbeatRequest, context: Context
     ) -> AsyncIterator[stage_pb2.HeartbeatResponse]:
         while True:
-            is_draining = self._loop.is_draining
             yield stage_pb2.HeartbeatResponse(
                 engine_steps=self._loop.steps,
                 free_slots=max(self._loop.free_slots, 0),
                 slots=self._spec.slots,
-                is_draining=is_draining,
+                is_draining=self._loop.is_draining,
             )
-            if is_draining:
-                # An endless stream would hold the drain up to its limit.
-                return
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def Run(
@@ -84,12 +80,11 @@ class StageServicer(stage_pb2_grpc.StageServicer):
             raise InvalidRequestError("the stream ended before open", field="message")
         session: Session | None = None
         started = time.monotonic()
-        with (
-            structlog.contextvars.bound_contextvars(
-                utterance_id=first.open.utterance_id, session_id=first.open.session_id, stage=self._spec.stage
-            ),
-            traces.server_span(f"{self._spec.stage}.Run", context.invocation_metadata()),
-        ):
+        # Bound for good, not for a block: the interceptor logs failures after this method has ended.
+        structlog.contextvars.bind_contextvars(
+            utterance_id=first.open.utterance_id, session_id=first.open.session_id, stage=self._spec.stage
+        )
+        with traces.server_span(f"{self._spec.stage}.Run", context.invocation_metadata()):
             try:
                 async for step in open_session(
                     first,

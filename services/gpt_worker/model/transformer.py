@@ -163,7 +163,8 @@ def _attend_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tens
     with different numbers of cores would continue one stream differently.
     """
     scores = (query @ key.mT) * query.shape[-1] ** -0.5
-    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ value
+    mixed: Tensor = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ value
+    return mixed
 
 
 def _past_mask(past: int, count: int, readable: int, device: torch.device) -> Tensor | None:

@@ -98,7 +98,9 @@ def all_windows(policy: Policy, num_codes: int) -> list[Window]:
     """Every window of a segment of `num_codes` codes, in order."""
     windows: list[Window] = []
     start = 0
-    while (window := next_window(policy, start, num_codes, is_ended=True)) is not None:
+    while start < num_codes:
+        window = next_window(policy, start, num_codes, is_ended=True)
+        assert window is not None
         windows.append(window)
         start = window.stop
     return windows

@@ -133,9 +133,7 @@ class _Writer:
         even = graph.node("Concat", [first, first, even, last, last, last], axis=3)
         odd = graph.node("Concat", [first, first, first, odd, last, last], axis=3)
         low = self.filtered(even, f"down_even{channels}", taps[1::2], channels)
-        return graph.node(
-            "Add", [low, self.filtered(odd, f"down_odd{channels}", taps[0::2], channels)]
-        )
+        return graph.node("Add", [low, self.filtered(odd, f"down_odd{channels}", taps[0::2], channels)])
 
     def filtered(self, x: str, name: str, taps: NDArray[np.float32], channels: int) -> str:
         """The same filter on every channel."""

@@ -1,0 +1,65 @@
+"""Nothing is left running: hang-ups, deadlines and overload, seen from the workers' slot counts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from triptych import Client, DeadlineError, OverloadedError
+
+from bench.local import LocalSystem
+from protos.tts.v1 import synthesis_pb2, synthesis_pb2_grpc
+from tests.system.conftest import LONG_TEXT, SLOTS, TEXT, Slots
+
+
+async def test_a_cancelled_call_frees_every_stage(channel: grpc.aio.Channel, slots: Slots) -> None:
+    call = synthesis_pb2_grpc.TextToSpeechStub(channel).SynthesizeStream(
+        synthesis_pb2.SynthesizeRequest(text=LONG_TEXT * 3)
+    )
+    await call.read()
+    await slots.until_taken()
+    call.cancel()
+    steps = await slots.until_free()
+
+    assert steps["gpt_worker"] < 100, "the GPT went on after the hang-up"
+
+
+async def test_a_lost_connection_frees_every_stage(system: LocalSystem, slots: Slots) -> None:
+    connected = grpc.aio.insecure_channel(system.address)
+    call = synthesis_pb2_grpc.TextToSpeechStub(connected).SynthesizeStream(
+        synthesis_pb2.SynthesizeRequest(text=LONG_TEXT * 3)
+    )
+    await call.read()
+    await slots.until_taken()
+    await connected.close()
+    await slots.until_free()
+
+
+async def test_a_passed_deadline_frees_every_stage(client: Client, slots: Slots) -> None:
+    with pytest.raises(DeadlineError):
+        async for _ in client.synthesize_stream(LONG_TEXT * 5, timeout=1.0):
+            pass
+    await slots.until_free()
+
+
+async def test_a_full_house_refuses_with_a_retry_hint(client: Client, slots: Slots) -> None:
+    """Slots and queue are taken; one more is refused at once, and the others are served."""
+    places = SLOTS + 2
+    calls = [asyncio.create_task(client.synthesize(LONG_TEXT, seed=1)) for _ in range(places)]
+    await slots.until_taken()
+    refused = 0
+    for _ in range(3):
+        try:
+            await client.synthesize(TEXT, timeout=0.5)
+        except OverloadedError as error:
+            refused += 1
+            assert error.retry_after_seconds is not None
+            assert error.retry_after_seconds > 0
+        except DeadlineError:
+            continue
+    speeches = await asyncio.gather(*calls)
+
+    assert refused >= 1
+    assert len({speech.samples.tobytes() for speech in speeches}) == 1
+    await slots.until_free()

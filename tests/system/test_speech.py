@@ -1,0 +1,191 @@
+"""Speech through all four processes: the same again, the same beside others, and different where it should be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from triptych import CancelSegment, Client, Emotion, Flush, Render, Sampling
+from triptych.text_stream import Piece
+
+from tests.system.conftest import LONG_TEXT, TEXT
+
+
+async def pieces_of(*pieces: Piece) -> AsyncIterator[Piece]:
+    for piece in pieces:
+        yield piece
+
+
+async def test_the_same_request_gives_the_same_samples(client: Client) -> None:
+    one = await client.synthesize(TEXT, seed=7)
+    two = await client.synthesize(TEXT, seed=7)
+
+    assert np.array_equal(one.samples, two.samples)
+    assert one.as_float().std() > 1e-3
+    assert one.utterance.utterance_id != two.utterance.utterance_id
+
+
+async def test_unary_and_stream_give_the_same_samples(client: Client) -> None:
+    whole = await client.synthesize(LONG_TEXT, seed=3)
+    chunks = [chunk async for chunk in client.synthesize_stream(LONG_TEXT, seed=3)]
+
+    assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), whole.samples)
+    assert len(chunks) > 2
+    assert len(chunks[0].samples) > 0, "the first message carries audio"
+    assert [chunk.sequence for chunk in chunks] == list(range(len(chunks)))
+    starts = np.cumsum([0, *(len(chunk.samples) for chunk in chunks[:-1])])
+    assert [chunk.start_sample for chunk in chunks] == starts.tolist()
+    assert chunks[0].utterance is not None
+    assert chunks[0].utterance.seed == 3
+    assert chunks[-1].is_last
+    assert chunks[-1].timings is not None
+    assert set(chunks[-1].timings.compute_ms) == {"gpt", "s2mel", "vocoder"}
+
+
+async def test_company_changes_nothing(client: Client) -> None:
+    """Alone or beside two others: bit for bit the same."""
+    alone = await client.synthesize(TEXT, seed=11)
+    together = await asyncio.gather(
+        client.synthesize(TEXT, seed=11), client.synthesize(LONG_TEXT, seed=1), client.synthesize(TEXT, seed=2)
+    )
+
+    assert together[0].segments == alone.segments
+    assert np.array_equal(together[0].samples, alone.samples)
+
+
+async def test_a_seed_that_was_drawn_makes_the_speech_again(client: Client) -> None:
+    drawn = await client.synthesize(TEXT)
+    again = await client.synthesize(TEXT, seed=drawn.utterance.seed)
+    other = await client.synthesize(TEXT)
+
+    assert np.array_equal(again.samples, drawn.samples)
+    assert other.utterance.seed != drawn.utterance.seed
+
+
+async def test_every_option_is_heard(client: Client) -> None:
+    voices = [voice.name for voice in await client.voices.list()]
+    assert len(voices) >= 3
+    reference = await client.synthesize(TEXT, seed=5, voice=voices[0])
+    changed = {
+        "seed": await client.synthesize(TEXT, seed=6, voice=voices[0]),
+        "text": await client.synthesize(LONG_TEXT, seed=5, voice=voices[0]),
+        "voice": await client.synthesize(TEXT, seed=5, voice=voices[1]),
+        "emotion vector": await client.synthesize(TEXT, seed=5, voice=voices[0], emotion={"happy": 0.9}),
+        "emotion voice": await client.synthesize(
+            TEXT, seed=5, voice=voices[0], emotion=Emotion(voice=voices[2])
+        ),
+        "temperature": await client.synthesize(TEXT, seed=5, voice=voices[0], sampling=Sampling(temperature=2.0)),
+        "greedy": await client.synthesize(TEXT, seed=5, voice=voices[0], sampling=Sampling(is_greedy=True)),
+        "steps": await client.synthesize(TEXT, seed=5, voice=voices[0], render=Render(steps=3)),
+        "cfg_rate": await client.synthesize(TEXT, seed=5, voice=voices[0], render=Render(cfg_rate=0.0)),
+        "whole": await client.synthesize(TEXT, seed=5, voice=voices[0], render=Render(policy="whole")),
+        "compat": await client.synthesize(TEXT, seed=5, voice=voices[0], render=Render(policy="compat")),
+    }
+    for what, speech in changed.items():
+        assert not np.array_equal(speech.samples, reference.samples), f"{what} changes nothing"
+        assert speech.as_float().std() > 1e-3
+
+
+async def test_the_limit_of_codes_is_said(client: Client) -> None:
+    speech = await client.synthesize(LONG_TEXT, seed=1, sampling=Sampling(max_codes=20))
+
+    assert {segment.finish_reason for segment in speech.segments} == {"max_codes"}
+    assert all(segment.codes == 20 for segment in speech.segments)
+
+
+async def test_segments_cover_the_text_and_are_joined_by_silence(client: Client) -> None:
+    text = "This is the first sentence of two, and it is long enough. This is the second one, which is long too."
+    joined = await client.synthesize(text, seed=1, render=Render(segment_gap_ms=500))
+    close = await client.synthesize(text, seed=1, render=Render(segment_gap_ms=0))
+
+    assert [segment.index for segment in joined.segments] == [0, 1]
+    assert joined.segments[0].text_start == 0
+    assert joined.segments[-1].text_end == len(text)
+    assert len(joined.samples) - len(close.samples) == joined.sample_rate_hz // 2
+
+
+async def test_text_in_pieces_gives_the_speech_of_the_text(client: Client) -> None:
+    """Segments are a function of the text alone, however it is cut into messages."""
+    text = "This is the first sentence of two, and it is long enough. This is the second one, which is long too."
+    whole = await client.synthesize(text, seed=9)
+    pieces = [text[start : start + 7] for start in range(0, len(text), 7)]
+    chunks = [chunk async for chunk in client.stream_text(pieces_of(*pieces), seed=9)]
+
+    assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), whole.samples)
+
+
+async def test_flush_speaks_what_is_there(client: Client) -> None:
+    """Audio of an unfinished sentence comes before the text goes on."""
+    heard = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[Piece]:
+        yield "Just a moment please"
+        yield Flush()
+        await heard.wait()
+        yield "and thank you."
+
+    chunks = []
+    async with asyncio.timeout(60):
+        async for chunk in client.stream_text(pieces(), seed=1):
+            chunks.append(chunk)
+            heard.set()
+
+    assert [chunk.segment_end.index for chunk in chunks if chunk.segment_end] == [0, 1]
+
+
+async def test_a_stream_that_waits_for_text_gives_its_slots_back(client: Client, slots: object) -> None:
+    """The text pauses longer than the gateway waits: slots are free meanwhile, and the speech goes on after."""
+    go_on = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[Piece]:
+        yield "This sentence is complete. "
+        yield Flush()
+        await go_on.wait()
+        yield "This one comes much later."
+
+    async def speak() -> list[int]:
+        stream = client.stream_text(pieces(), seed=1)
+        return [chunk.segment_end.index async for chunk in stream if chunk.segment_end]
+
+    speaking = asyncio.create_task(speak())
+    await slots.until_taken()  # type: ignore[attr-defined]
+    await slots.until_free()  # type: ignore[attr-defined]
+    assert not speaking.done()
+    go_on.set()
+
+    assert await speaking == [0, 1]
+
+
+async def test_a_cancelled_segment_is_not_heard_and_the_next_is(client: Client) -> None:
+    async def pieces() -> AsyncIterator[Piece]:
+        yield LONG_TEXT + " "
+        yield Flush()
+        yield CancelSegment(0)
+        yield "This comes after."
+
+    ends = [chunk.segment_end async for chunk in client.stream_text(pieces(), seed=1) if chunk.segment_end]
+
+    assert [(end.index, end.finish_reason) for end in ends] == [(0, "cancelled"), (1, "stop")]
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+async def test_a_recording_of_ones_own_becomes_a_voice(client: Client, rate: int) -> None:
+    """The same recording under two names is one voice; deleting both names removes it."""
+    import io
+
+    import soundfile
+
+    reference = await client.synthesize(LONG_TEXT, seed=1)
+    file = io.BytesIO()
+    soundfile.write(file, reference.as_float(), rate, format="FLAC")
+    created = await client.voices.create(f"mine-{rate}", file.getvalue())
+    also = await client.voices.create(f"mine-too-{rate}", file.getvalue())
+    speech = await client.synthesize(TEXT, seed=1, voice=f"mine-{rate}")
+
+    assert created.id == also.id
+    assert speech.utterance.voice_id == created.id
+    await client.voices.delete(f"mine-{rate}")
+    await client.voices.delete(f"mine-too-{rate}")
+    assert created.id not in [voice.id for voice in await client.voices.list()]

@@ -1,0 +1,60 @@
+"""It really streams: read from the order in which chunks passed the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from triptych import Client
+
+from bench.local import LocalSystem
+from tests.system.conftest import LONG_TEXT
+
+Event = dict[str, object]
+
+
+def chunk_events(system: LocalSystem, *utterance_ids: str) -> list[Event]:
+    """The gateway's log lines of chunks of these utterances, in order."""
+    lines = Path(system.processes["frontend"].log).read_text().splitlines()
+    events = [json.loads(line) for line in lines if '"chunk"' in line]
+    return [event for event in events if event["event"] == "chunk" and event["utterance_id"] in utterance_ids]
+
+
+async def speak(client: Client, text: str, seed: int) -> str:
+    ids = [chunk.utterance.utterance_id async for chunk in client.synthesize_stream(text, seed=seed) if chunk.utterance]
+    return ids[0]
+
+
+async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(
+    client: Client, system: LocalSystem
+) -> None:
+    utterance = await speak(client, LONG_TEXT, 1)
+    events = chunk_events(system, utterance)
+    stages = [event["stage"] for event in events]
+
+    assert {event["segment"] for event in events} == {0}
+    first_pcm = stages.index("vocoder")
+    last_code = len(stages) - 1 - stages[::-1].index("gpt")
+    assert first_pcm < last_code
+    assert stages.count("s2mel") > 1
+    assert stages.count("vocoder") > 1
+    codes_after = stages[first_pcm:].count("gpt")
+    assert codes_after > 10, "PCM came only with the last codes"
+
+
+async def test_decode_steps_of_two_utterances_interleave(client: Client, system: LocalSystem) -> None:
+    utterances = await asyncio.gather(speak(client, LONG_TEXT, 1), speak(client, LONG_TEXT, 2))
+    codes = [event["utterance_id"] for event in chunk_events(system, *utterances) if event["stage"] == "gpt"]
+    changes = sum(one != two for one, two in zip(codes, codes[1:], strict=False))
+
+    assert set(codes) == set(utterances)
+    assert changes > 20
+
+
+async def test_two_utterances_share_steps_of_the_gpt_engine(client: Client, system: LocalSystem) -> None:
+    utterances = await asyncio.gather(speak(client, LONG_TEXT, 1), speak(client, LONG_TEXT, 2))
+    lines = Path(system.processes["gpt_worker"].log).read_text().splitlines()
+    ends = [json.loads(line) for line in lines if '"run_ended"' in line]
+
+    assert [end["batch_size"] for end in ends if end["utterance_id"] in utterances] == [2, 2]

@@ -1,0 +1,186 @@
+"""StreamingSynthesize: text in pieces, flush, cancel, pauses and the rules of the stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos.tts.v1 import synthesis_pb2
+from services.frontend.gateway import TextLimits
+from services.frontend.pipeline import PipelineLimits
+from tests.fakes.stage_worker import SAMPLE_RATE, expected_pcm
+from tests.fakes.system import FakeSystem, fake_system, token_ids
+from tests.unit.frontend.conftest import config, request
+
+Message = synthesis_pb2.StreamingSynthesizeRequest
+GAP = bytes(2 * SAMPLE_RATE // 5)
+CONFIG = Message(config=config())
+
+
+def text(value: str) -> Message:
+    return Message(text=value)
+
+
+async def speak(system: FakeSystem, *messages: Message) -> list[synthesis_pb2.AudioChunk]:
+    return [chunk async for chunk in system.speech.StreamingSynthesize(iter(messages))]
+
+
+async def test_pieces_of_text_give_the_speech_of_the_whole(system: FakeSystem) -> None:
+    whole = await system.speech.Synthesize(request("One two three. Four five."))
+    chunks = await speak(system, CONFIG, text("One t"), text("wo three. F"), text("our five."))
+
+    assert b"".join(chunk.audio for chunk in chunks) == whole.audio
+
+
+async def test_flush_speaks_what_has_no_end_yet(system: FakeSystem) -> None:
+    call = system.speech.StreamingSynthesize()
+    for message in (CONFIG, text("One two"), Message(flush=synthesis_pb2.Flush())):
+        await call.write(message)
+    chunks = [await _read(call)]
+    while not chunks[-1].HasField("segment_end"):
+        chunks.append(await _read(call))
+
+    assert b"".join(chunk.audio for chunk in chunks) == expected_pcm([3, 3], 7)
+    await call.done_writing()
+    assert (await _read(call)).is_last
+
+
+async def test_stream_that_waits_for_text_gives_its_slots_back_and_goes_on(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, slots=1, limits=PipelineLimits(text_idle_seconds=0.05)) as system:
+        call = system.speech.StreamingSynthesize()
+        await call.write(CONFIG)
+        await call.write(text("One two. Thr"))
+        first = await _segment(call)
+        await system.all_free()
+        other = await system.speech.Synthesize(request("Else."))
+        await call.write(text("ee four."))
+        await call.done_writing()
+        second = await _segment(call)
+
+        assert other.audio
+        assert first + second == expected_pcm([3, 4], 7) + GAP + expected_pcm([5, 5], 7)
+        resumed = system.stages["gpt"].opens[-1]
+        assert resumed.resume.segment == 1
+        assert [opening.HasField("resume") for opening in system.stages["gpt"].opens] == [False, False, True]
+        assert (await _read(call)).is_last
+        await system.all_free()
+
+
+async def test_slots_are_taken_only_when_there_is_a_segment(system: FakeSystem) -> None:
+    call = system.speech.StreamingSynthesize()
+    await call.write(CONFIG)
+    await call.write(text("no end yet"))
+    other = await system.speech.Synthesize(request("Else."))
+
+    assert other.audio
+    assert len(system.stages["gpt"].opens) == 1
+    call.cancel()
+    await system.all_free()
+
+
+async def test_cancelled_segment_goes_silent_and_the_next_one_follows(system: FakeSystem) -> None:
+    gate = system.stages["vocoder"].behaviour.gate
+    gate.clear()
+    call = system.speech.StreamingSynthesize()
+    await call.write(CONFIG)
+    await call.write(text("One two three four five six. Seven eight. "))
+    await system.stages["vocoder"].until(lambda: system.stages["vocoder"].num_open == 1)
+    await system.stages["gpt"].until(lambda: ("gpt", "chunk", 0) in system.events)
+    await call.write(_cancel(0))
+    await call.write(_cancel(99))
+    await call.write(text("Nine. "))
+    await system.stages["gpt"].until(lambda: ("gpt", "chunk", 2) in system.events or ("gpt", "end", 1) in system.events)
+    gate.set()
+    await call.done_writing()
+    chunks = [chunk async for chunk in call]
+
+    ends = {chunk.segment_end.segment: chunk.segment_end for chunk in chunks if chunk.HasField("segment_end")}
+    assert ends[0].finish_reason == synthesis_pb2.FINISH_REASON_CANCELLED
+    assert ends[0].samples == 0
+    assert chunks[0].audio
+    audio = b"".join(chunk.audio for chunk in chunks)
+    assert audio == expected_pcm(token_ids("Seven eight."), 7) + GAP + expected_pcm(token_ids("Nine."), 7)
+    await system.all_free()
+
+
+async def test_segment_that_waits_is_cancelled_before_it_costs_anything(system: FakeSystem) -> None:
+    gate = system.stages["gpt"].behaviour.gate
+    gate.clear()
+    system.stages["gpt"].behaviour.window = 1
+    call = system.speech.StreamingSynthesize()
+    await call.write(CONFIG)
+    await call.write(text("One two. Three four. Five six. "))
+    await system.stages["gpt"].until(lambda: system.stages["gpt"].num_open == 1)
+    await call.write(_cancel(2))
+    await call.done_writing()
+    gate.set()
+    chunks = [chunk async for chunk in call]
+
+    assert ("gpt", "end", 2) not in system.events
+    assert chunks[-1].is_last
+    await system.all_free()
+
+
+@pytest.mark.parametrize(
+    ("messages", "field"),
+    [
+        ([], "config"),
+        ([text("Hello.")], "config"),
+        ([CONFIG, CONFIG], "config"),
+        ([CONFIG, Message()], "message"),
+        ([CONFIG], "text"),
+        ([CONFIG, text("... !!!")], "text"),
+        ([CONFIG, text("a\x00b")], "text"),
+        ([CONFIG, text("a" * 101)], "text"),
+        ([Message(config=config(render=synthesis_pb2.RenderConfig(policy="fast")))], "config.render.policy"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_broken_rule_is_an_invalid_argument(tmp_path: Path, messages: Sequence[Message], field: str) -> None:
+    async with fake_system(tmp_path, text_limits=TextLimits(max_stream_characters=100)) as system:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await speak(system, *messages)
+
+        assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert field in str(failure.value.trailing_metadata())
+        await system.all_free()
+
+
+async def test_stream_without_messages_ends(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, text_limits=TextLimits(stream_idle_seconds=0.05)) as system:
+        call = system.speech.StreamingSynthesize(_silent([CONFIG]))
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            async for _ in call:
+                pass
+
+        assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def _silent(messages: Sequence[Message]) -> AsyncIterator[Message]:
+    for message in messages:
+        yield message
+    await asyncio.Event().wait()
+
+
+def _cancel(segment: int) -> Message:
+    return Message(cancel_segment=synthesis_pb2.CancelSegment(segment=segment))
+
+
+async def _read(
+    call: grpc.aio.StreamStreamCall[Message, synthesis_pb2.AudioChunk],
+) -> synthesis_pb2.AudioChunk:
+    chunk = await call.read()
+    assert isinstance(chunk, synthesis_pb2.AudioChunk)
+    return chunk
+
+
+async def _segment(call: grpc.aio.StreamStreamCall[Message, synthesis_pb2.AudioChunk]) -> bytes:
+    """The audio up to the end of a segment."""
+    chunks = [await _read(call)]
+    while not chunks[-1].HasField("segment_end"):
+        chunks.append(await _read(call))
+    return b"".join(chunk.audio for chunk in chunks)

@@ -1,0 +1,226 @@
+"""Whole utterances through three fake stages, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos.tts.v1 import synthesis_pb2
+from services.frontend.pipeline import PipelineLimits
+from tests.fakes.stage_worker import SAMPLE_RATE, expected_pcm
+from tests.fakes.system import FakeSystem, fake_system, token_ids
+from tests.unit.frontend.conftest import request
+
+GAP = bytes(2 * SAMPLE_RATE // 5)
+
+
+async def test_unary_speech_is_every_segment_in_order_with_gaps_between(system: FakeSystem) -> None:
+    answer = await system.speech.Synthesize(request("One two three. Four five."))
+
+    first, second = (expected_pcm(token_ids(text), 7) for text in ("One two three.", "Four five."))
+    assert answer.audio == first + GAP + second
+    assert answer.sample_rate_hz == SAMPLE_RATE
+    assert [info.text_start for info in answer.segments] == [0, 15]
+    assert [info.codes for info in answer.segments] == [12, 8]
+    assert sum(info.samples for info in answer.segments) * 2 == len(answer.audio)
+    assert {info.finish_reason for info in answer.segments} == {synthesis_pb2.FINISH_REASON_STOP}
+    assert answer.utterance.seed == 7
+    assert answer.utterance.policy == "streaming"
+    assert set(answer.timings.compute_ms) == {"gpt", "s2mel", "vocoder"}
+    await system.all_free()
+
+
+async def test_stream_numbers_messages_and_samples_without_a_hole(system: FakeSystem) -> None:
+    chunks = [chunk async for chunk in system.speech.SynthesizeStream(request("One two three. Four five."))]
+
+    assert [chunk.sequence for chunk in chunks] == list(range(len(chunks)))
+    at = 0
+    for chunk in chunks:
+        assert chunk.start_sample == at
+        at += len(chunk.audio) // 2
+    assert chunks[0].audio
+    assert chunks[0].HasField("utterance")
+    assert not any(chunk.HasField("utterance") for chunk in chunks[1:])
+    assert [chunk.is_last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1].timings.audio_seconds == pytest.approx(at / SAMPLE_RATE)
+    assert [chunk.segment_end.segment for chunk in chunks if chunk.HasField("segment_end")] == [0, 1]
+
+
+async def test_first_sound_leaves_before_the_last_code(system: FakeSystem) -> None:
+    await system.speech.Synthesize(request("One two three four five six seven eight."))
+
+    assert system.events.index(("vocoder", "chunk", 0)) < system.events.index(("gpt", "end", 0))
+
+
+async def test_next_segments_codes_are_made_while_one_is_rendered(system: FakeSystem) -> None:
+    gate = system.stages["vocoder"].behaviour.gate
+    gate.clear()
+    speaking = asyncio.create_task(_synthesize(system, "One two. Three four."))
+    await system.stages["gpt"].until(lambda: ("gpt", "chunk", 1) in system.events)
+
+    assert not any(stage == "vocoder" for stage, _, _ in system.events)
+    gate.set()
+    await speaking
+
+
+async def test_same_request_gives_the_same_samples_alone_and_beside_others(system: FakeSystem) -> None:
+    text = "One two three. Four five."
+    alone = await system.speech.Synthesize(request(text))
+    first, second = await asyncio.gather(
+        _synthesize(system, text), _synthesize(system, "Something else entirely. And more.")
+    )
+
+    assert first.audio == alone.audio
+    assert second.audio != alone.audio
+
+
+async def test_seed_is_drawn_and_returned_when_unset(system: FakeSystem) -> None:
+    first, second = [
+        await system.speech.Synthesize(synthesis_pb2.SynthesizeRequest(text="One two.")) for _ in range(2)
+    ]
+    again = await system.speech.Synthesize(request("One two.", seed=first.utterance.seed))
+
+    assert first.utterance.seed != second.utterance.seed
+    assert again.audio == first.audio
+
+
+async def test_speech_cut_at_the_limit_says_so(system: FakeSystem) -> None:
+    answer = await system.speech.Synthesize(
+        request("One two three four.", sampling=synthesis_pb2.SamplingConfig(max_codes=6))
+    )
+
+    assert answer.segments[0].finish_reason == synthesis_pb2.FINISH_REASON_MAX_CODES
+    assert answer.segments[0].codes == 6
+
+
+async def test_client_cancel_frees_every_stage(system: FakeSystem) -> None:
+    call = system.speech.SynthesizeStream(request("One two three four five. Six seven eight."))
+    await anext(aiter(call))
+    call.cancel()
+
+    await system.all_free()
+
+
+async def test_deadline_frees_every_stage_and_travels(system: FakeSystem) -> None:
+    system.stages["vocoder"].behaviour.gate.clear()
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await system.speech.Synthesize(request("One two three."), timeout=3)
+
+    assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert all(stage.opens[0].deadline_unix_ms > 0 for stage in system.stages.values())
+    await system.all_free()
+
+
+@pytest.mark.parametrize("broken", ["gpt", "s2mel", "vocoder"])
+async def test_failing_stage_is_named_and_leaves_nothing_running(system: FakeSystem, broken: str) -> None:
+    system.stages[broken].behaviour.fail_at = 1
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await system.speech.Synthesize(request("One two three."))
+
+    assert failure.value.code() is grpc.StatusCode.INTERNAL
+    assert "broke" in (failure.value.details() or "")
+    await system.all_free()
+
+
+async def test_worker_that_is_killed_ends_the_call_with_unavailable(system: FakeSystem) -> None:
+    system.stages["vocoder"].behaviour.gate.clear()
+    speaking = asyncio.create_task(_synthesize(system, "One two three."))
+    await system.stages["vocoder"].until(lambda: system.stages["vocoder"].num_open == 1)
+    await system.stops["s2mel"].stop(grace=None)
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await speaking
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+    await system.gateway.topology.changed.until(lambda: not system.gateway.topology.is_serving())
+    statuses = system.board.statuses()
+    assert statuses["stage.s2mel"] != statuses["stage.gpt"]
+    with pytest.raises(grpc.aio.AioRpcError, match="s2mel") as failure:
+        await system.speech.Synthesize(request("One two three."))
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_more_utterances_than_slots_wait_and_too_many_are_refused(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, slots=1, max_queue=1) as system:
+        await system.gateway.voices.prepare_bundled()
+        gate = system.stages["gpt"].behaviour.gate
+        gate.clear()
+        running = asyncio.create_task(_synthesize(system, "One two."))
+        await system.stages["gpt"].until(lambda: system.stages["gpt"].num_open == 1)
+        waiting = asyncio.create_task(_synthesize(system, "Three four."))
+        await system.gateway.admission.changed.until(lambda: system.gateway.admission.queue_depth == 1)
+
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await system.speech.Synthesize(request("Five."))
+        assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        gate.set()
+        assert (await running).audio == expected_pcm([3, 4], 7)
+        assert (await waiting).audio == expected_pcm([5, 5], 7)
+        await system.all_free()
+
+
+async def test_waiting_for_a_slot_ends_with_the_clients_cancel(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, slots=1) as system:
+        admission, gate = system.gateway.admission, system.stages["gpt"].behaviour.gate
+        gate.clear()
+        running = asyncio.create_task(_synthesize(system, "One two."))
+        await system.stages["gpt"].until(lambda: system.stages["gpt"].num_open == 1)
+        call = system.speech.SynthesizeStream(request("Three."))
+        await admission.changed.until(lambda: admission.queue_depth == 1)
+        call.cancel()
+        await admission.changed.until(lambda: admission.queue_depth == 0)
+
+        gate.set()
+        await running
+        await system.all_free()
+        assert len(system.stages["gpt"].opens) == 1
+
+
+async def test_worker_that_refuses_is_asked_again(system: FakeSystem) -> None:
+    system.stages["s2mel"].behaviour.refusals = 2
+    answer = await system.speech.Synthesize(request("One two."))
+
+    assert answer.audio == expected_pcm([3, 4], 7)
+    assert len(system.stages["s2mel"].opens) == 3
+    await system.all_free()
+
+
+async def test_worker_that_keeps_refusing_ends_in_overload(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, limits=PipelineLimits(open_retry_seconds=0.1)) as system:
+        system.stages["s2mel"].behaviour.refusals = 1000
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await system.speech.Synthesize(request("One two."))
+
+        assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await system.all_free()
+
+
+async def test_ids_travel_to_every_stage(system: FakeSystem) -> None:
+    answer = await system.speech.Synthesize(request("One two.", session_id="s-1"))
+
+    for stage in system.stages.values():
+        assert stage.metadata[0]["utterance-id"] == answer.utterance.utterance_id
+        assert stage.metadata[0]["session-id"] == "s-1"
+        assert "traceparent" in stage.metadata[0]
+    assert answer.utterance.session_id == "s-1"
+
+
+async def test_client_that_reads_nothing_holds_its_own_stages_back(tmp_path: Path) -> None:
+    """What is made ahead of the client is bounded; another client is not disturbed."""
+    limits = PipelineLimits(client_lead_seconds=0.02, chunk_window=1)
+    async with fake_system(tmp_path, limits=limits) as system:
+        call = system.gateway
+        slow = system.speech.SynthesizeStream(request(" ".join(["word"] * 39) + ".", seed=1))
+        await system.stages["vocoder"].until(lambda: ("vocoder", "chunk", 0) in system.events)
+        answer = await system.speech.Synthesize(request("One two."))
+
+        assert answer.audio == expected_pcm([3, 4], 7)
+        assert call.admission.queue_depth == 0
+        slow.cancel()
+        await system.all_free()
+
+
+async def _synthesize(system: FakeSystem, text: str) -> synthesis_pb2.SynthesizeResponse:
+    return await system.speech.Synthesize(request(text))

@@ -1,0 +1,133 @@
+"""Window borders: a function of the policy and the segment's codes, whatever the order of events."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.common.stage.policy import Policy
+from services.s2mel_worker.model.windows import (
+    Window,
+    all_windows,
+    code_of_frame,
+    frames_of,
+    next_window,
+    window_borders,
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    first = draw(st.integers(1, 60))
+    return Policy(
+        first_window_codes=first,
+        window_growth=draw(st.sampled_from([1.0, 1.3, 1.5, 2.0, 3.7])),
+        max_window_codes=first + draw(st.integers(0, 200)),
+        look_ahead_codes=draw(st.integers(0, 40)),
+        prefix_codes=draw(st.integers(0, 40)),
+    )
+
+
+def arriving(policy: Policy, num_codes: int, steps: list[int]) -> list[Window]:
+    """Windows in the order in which they become ready while codes come in runs of `steps`."""
+    windows: list[Window] = []
+    known, start = 0, 0
+    while known < num_codes or not windows or not windows[-1].is_last:
+        known = min(num_codes, known + (steps.pop() if steps else num_codes))
+        while window := next_window(policy, start, known, is_ended=known == num_codes):
+            windows.append(window)
+            start = window.stop
+    return windows
+
+
+@given(policies(), st.integers(1, 900))
+def test_windows_tile_the_segment(policy: Policy, num_codes: int) -> None:
+    windows = all_windows(policy, num_codes)
+    assert windows[0].start == 0
+    assert windows[-1].stop == num_codes
+    assert [a.stop for a in windows[:-1]] == [b.start for b in windows[1:]]
+    assert sum(window.num_frames for window in windows) == frames_of(num_codes)
+    assert [window.is_last for window in windows] == [False] * (len(windows) - 1) + [True]
+    for window in windows:
+        assert window.prefix_start == max(0, window.start - policy.prefix_codes)
+        assert window.look_ahead_stop <= num_codes
+        assert window.is_last or window.look_ahead_stop == window.stop + policy.look_ahead_codes
+
+
+@settings(max_examples=200)
+@given(policies(), st.integers(1, 400), st.lists(st.integers(1, 50), max_size=80))
+def test_windows_do_not_depend_on_arrival(policy: Policy, num_codes: int, steps: list[int]) -> None:
+    assert arriving(policy, num_codes, steps) == all_windows(policy, num_codes)
+
+
+@settings(max_examples=100)
+@given(policies(), st.integers(1, 400), st.integers(0, 400))
+def test_a_window_once_given_is_the_same_at_the_end(policy: Policy, num_codes: int, known: int) -> None:
+    known = min(known, num_codes)
+    for window in all_windows(policy, num_codes):
+        early = next_window(policy, window.start, known, is_ended=False)
+        assert early in (None, window)
+
+
+@given(policies(), st.integers(1, 600))
+def test_resuming_at_any_window_gives_the_same_tail(policy: Policy, num_codes: int) -> None:
+    windows = all_windows(policy, num_codes)
+    for n, window in enumerate(windows):
+        tail = [window]
+        while following := next_window(policy, tail[-1].stop, num_codes, is_ended=True):
+            tail.append(following)
+        assert tail == windows[n:]
+
+
+def test_windows_grow_to_the_maximum() -> None:
+    policy = Policy(first_window_codes=20, window_growth=2.0, max_window_codes=100, look_ahead_codes=10)
+    sizes = [window.stop - window.start for window in all_windows(policy, 400)]
+    assert sizes == [20, 40, 80, 100, 100, 60]
+
+
+def test_a_window_waits_for_its_look_ahead() -> None:
+    policy = Policy(first_window_codes=20, look_ahead_codes=10)
+    assert next_window(policy, 0, 29, is_ended=False) is None
+    window = next_window(policy, 0, 30, is_ended=False)
+    assert window == Window(0, 20, 0, 30, is_last=False)
+
+
+def test_a_short_rest_joins_the_window_before() -> None:
+    policy = Policy(first_window_codes=20, look_ahead_codes=10)
+    assert all_windows(policy, 29) == [Window(0, 29, 0, 29, is_last=True)]
+
+
+def test_without_look_ahead_the_last_window_is_still_known_as_last() -> None:
+    policy = Policy(first_window_codes=20, window_growth=1, look_ahead_codes=0, prefix_codes=0)
+    assert all_windows(policy, 40) == [Window(0, 20, 0, 20, False), Window(20, 40, 20, 40, True)]
+
+
+def test_an_empty_segment_has_no_window() -> None:
+    assert next_window(Policy(), 0, 0, is_ended=True) is None
+
+
+def test_a_start_between_borders_is_refused() -> None:
+    with pytest.raises(ValueError, match="no window begins at code 7"):
+        next_window(Policy(), 7, 100, is_ended=True)
+
+
+def test_windows_without_codes_are_refused() -> None:
+    with pytest.raises(ValueError, match="must have codes"):
+        next(window_borders(Policy(first_window_codes=0)))
+
+
+def test_frames_are_counted_in_float32() -> None:
+    assert [frames_of(n) for n in (0, 1, 25, 37, 250, 1500)] == [0, 1, 43, 63, 430, 2580]
+    exact = [int(np.float32(n) * np.float32(1.72)) for n in range(1816)]
+    assert [frames_of(n) for n in range(1816)] == exact
+    assert exact == [43 * n // 25 for n in range(1816)]
+
+
+def test_frames_read_codes_in_order_and_none_is_left_out() -> None:
+    codes = code_of_frame(np.arange(frames_of(1815), dtype=np.int64))
+    assert codes[0] == 0
+    assert codes[-1] == 1814
+    assert set(np.diff(codes)) <= {0, 1}
+    assert sorted(set(codes)) == list(range(1815))
