@@ -96,7 +96,6 @@ async def _speak(address: str, arguments: argparse.Namespace) -> tuple[Spoken, M
 
 
 def _print(spoken: Spoken, model: Model, output: Path, picture: Path) -> None:
-    devices = {stage.name: f"{stage.device}, {stage.dtype}" for stage in model.stages}
     print(f"\nmodel            {spoken.utterance.model}, revision {spoken.utterance.model_revision}")
     print(f"voice            {spoken.utterance.voice_id}")
     print(f"seed             {spoken.utterance.seed}")
@@ -104,11 +103,12 @@ def _print(spoken: Spoken, model: Model, output: Path, picture: Path) -> None:
     print(f"first audio      {1000 * spoken.first_audio_seconds:.0f} ms after the request")
     rtf = spoken.total_seconds / spoken.audio_seconds
     print(f"real-time factor {rtf:.2f} ({spoken.total_seconds:.2f} s in all)")
-    for name, compute_ms in spoken.timings.compute_ms.items():
-        first_ms = spoken.timings.first_output_ms.get(name, 0.0)
-        where = devices.get(name, "")
+    for stage in model.stages:
+        compute_ms = spoken.timings.compute_ms.get(stage.name, 0.0)
+        first_ms = spoken.timings.first_output_ms.get(stage.name, 0.0)
+        where = f"{stage.device}, {stage.dtype}"
         print(
-            f"  {name:<14} {compute_ms:.0f} ms of computing, first output after {first_ms:.0f} ms ({where})"
+            f"  {stage.name:<14} {compute_ms:.0f} ms computing, first output after {first_ms:.0f} ms ({where})"
         )
     print(f"speech           {output}")
     print(f"picture          {picture}")

@@ -84,12 +84,14 @@ def next_window(policy: Policy, start: int, num_codes_known: int, *, is_ended: b
     Raises:
         ValueError: if no window of this policy begins at `start`.
     """
+    if is_ended and start >= num_codes_known:
+        return None
     stop = _stop_of(policy, start)
     prefix_start = max(0, start - policy.prefix_codes)
     look_ahead_stop = stop + policy.look_ahead_codes
     if num_codes_known >= max(look_ahead_stop, stop + 1):
         return Window(start, stop, prefix_start, look_ahead_stop, is_last=False)
-    if is_ended and num_codes_known > start:
+    if is_ended:
         return Window(start, num_codes_known, prefix_start, num_codes_known, is_last=True)
     return None
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from services.gpt_worker.model.beam_search import beam_search, search
+from services.gpt_worker.model.beam_search import _beam_scores, beam_search, search
 from services.gpt_worker.model.generation import generate
 from services.gpt_worker.model.logits import SamplingOptions
 from services.gpt_worker.model.unified_voice import UnifiedVoice
@@ -65,6 +65,12 @@ def test_sampled_beams_are_a_function_of_their_seed(voice: UnifiedVoice, conds: 
     assert runs[0] == runs[1]
     assert len({tuple(run) for run in runs}) > 1
     assert all(0 < len(run) <= 12 for run in runs)
+
+
+def test_two_candidates_of_every_beam_survive_the_filters() -> None:
+    options = SamplingOptions(num_beams=3, top_k=1, top_p=0.01)
+    scores = _beam_scores(torch.arange(12.0).view(3, 4), [[], [], []], options, start_code=3)
+    assert torch.isfinite(scores).sum(dim=1).tolist() == [2, 2, 2]
 
 
 def test_sampled_beams_survive_having_fewer_candidates_than_they_draw() -> None:

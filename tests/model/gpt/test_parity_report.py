@@ -19,7 +19,7 @@ REFERENCE = np.array([1.0, 10.0])
     ("expectation", "produced", "fault"),
     [
         (LOOSE, REFERENCE + 0.05, ""),
-        (LOOSE, REFERENCE + [0.0, 0.2], "absolute error 0.2"),
+        (LOOSE, REFERENCE + np.array([0.0, 0.2]), "absolute error 0.2"),
         (LOOSE, REFERENCE * np.nan, "absolute error nan"),
         (LOOSE, REFERENCE[:1], r"shape \(1,\) instead of \(2,\)"),
         (LOOSE, None, "no producer"),
