@@ -106,10 +106,8 @@ def _print(spoken: Spoken, model: Model, output: Path, picture: Path) -> None:
     for stage in model.stages:
         compute_ms = spoken.timings.compute_ms.get(stage.name, 0.0)
         first_ms = spoken.timings.first_output_ms.get(stage.name, 0.0)
-        where = f"{stage.device}, {stage.dtype}"
-        print(
-            f"  {stage.name:<14} {compute_ms:.0f} ms computing, first output after {first_ms:.0f} ms ({where})"
-        )
+        where = f"first output after {first_ms:.0f} ms, on {stage.device} in {stage.dtype}"
+        print(f"  {stage.name:<14} {compute_ms:.0f} ms of computing, {where}")
     print(f"speech           {output}")
     print(f"picture          {picture}")
 

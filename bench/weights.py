@@ -200,9 +200,7 @@ def _resolve(api: Any, *, has_text_emotion: bool) -> Iterator[File]:
             if hasattr(entry, "blob_id")
         }
         for path, target in (*source.files, *source.optional):
-            found = [
-                name for name in entries if name == path or (path.endswith("/") and name.startswith(path))
-            ]
+            found = [name for name in entries if name == path or (path.endswith("/") and name.startswith(path))]
             if not found and (path, target) in source.files:
                 raise WeightsError(f"{source.repository} has no {path} at commit {revision}")
             for name in found:

@@ -45,6 +45,8 @@ def _up(arguments: argparse.Namespace) -> int:
         system.start(timeout_seconds=arguments.timeout, report=StatusLine())
     except StartError as error:
         return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
     background.record(system, model_dir)
     print(background.table(background.recorded()))
     return 0
@@ -74,9 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--s2mel", default="127.0.0.1:50062")
     up.add_argument("--vocoder", default="127.0.0.1:50063")
     up.add_argument("--threads", type=int, help="CPU threads of each worker")
-    up.add_argument(
-        "--timeout", type=float, default=900.0, help="seconds to wait; a full-size model needs some"
-    )
+    up.add_argument("--timeout", type=float, default=900.0, help="seconds to wait; a full-size model needs some")
     actions.add_parser("down", help="drain and stop them")
     actions.add_parser("status", help="show them; exits with 1 unless all serve")
     return parser

@@ -97,9 +97,7 @@ class LocalSystem:
         names = list(self._modules)
         free = free_addresses(2 * len(names))
         addresses = dict(zip(names, free, strict=False)) | self._chosen
-        metrics = {
-            name: address.rpartition(":")[2] for name, address in zip(names, free[len(names) :], strict=True)
-        }
+        metrics = {name: address.rpartition(":")[2] for name, address in zip(names, free[len(names) :], strict=True)}
         workers = ",".join(addresses[name] for name, module in self._modules.items() if module != GATEWAY)
         for name, module in self._modules.items():
             prefix = _PREFIXES[module]
@@ -126,9 +124,7 @@ class LocalSystem:
                 health_names=health_names,
             )
 
-    def wait_until_serving(
-        self, *names: str, timeout_seconds: float = 120.0, report: Report | None = None
-    ) -> None:
+    def wait_until_serving(self, *names: str, timeout_seconds: float = 120.0, report: Report | None = None) -> None:
         """Wait until the processes of these names serve; all of them when none is given.
 
         Raises:

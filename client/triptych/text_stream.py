@@ -40,9 +40,7 @@ class TextStream:
     `async with` block, or `aclose`, cancels what is left.
     """
 
-    def __init__(
-        self, pieces: AsyncIterable[Piece], start: Callable[[], Awaitable[Call]], address: str
-    ) -> None:
+    def __init__(self, pieces: AsyncIterable[Piece], start: Callable[[], Awaitable[Call]], address: str) -> None:
         self._pieces = pieces
         self._start = start
         self._address = address

@@ -76,9 +76,7 @@ class GptConfig(_Section):
     train_solo_embeddings: Literal[False] = False
     condition_type: Literal["conformer_perceiver"] = "conformer_perceiver"
     condition_module: ConditionModule = ConditionModule()
-    emo_condition_module: ConditionModule = ConditionModule(
-        linear_units=1024, attention_heads=4, num_blocks=4
-    )
+    emo_condition_module: ConditionModule = ConditionModule(linear_units=1024, attention_heads=4, num_blocks=4)
 
 
 class SemanticCodecConfig(_Section):
@@ -360,9 +358,7 @@ class CheckpointFiles:
         missing = [path for name in names if not (path := self._path(name)).exists()]
         if missing:
             listed = ", ".join(str(path.relative_to(self.directory)) for path in missing)
-            raise CheckpointError(
-                f"{self.directory}: missing {listed}; `make weights` fetches the official checkpoint"
-            )
+            raise CheckpointError(f"{self.directory}: missing {listed}; `make weights` fetches the official checkpoint")
 
     def _path(self, name: str) -> Path:
         known = [field.name for field in fields(self)]

@@ -61,9 +61,7 @@ class RunningCalls(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        return guarded(
-            await continuation(handler_call_details), partial(self._count, handler_call_details.method)
-        )
+        return guarded(await continuation(handler_call_details), partial(self._count, handler_call_details.method))
 
     @asynccontextmanager
     async def _count(self, method: str, _context: Context) -> AsyncIterator[None]:
@@ -78,9 +76,7 @@ class RunningCalls(grpc.aio.ServerInterceptor):
             if task not in self._ended:
                 raise
             task.uncancel()
-            raise StageLostError(
-                "the server stopped before the call was done", reason="SERVER_STOPPED"
-            ) from None
+            raise StageLostError("the server stopped before the call was done", reason="SERVER_STOPPED") from None
         finally:
             tasks.discard(task)
             self._ended.discard(task)

@@ -83,9 +83,7 @@ async def _end(method: str, context: Context) -> AsyncIterator[None]:
             logger.exception("call_broke", method=method, error=type(error).__name__)
             known = errors.StageFailedError("internal error; the log has the details", reason=INTERNAL_REASON)
         else:
-            logger.warning(
-                "call_failed", method=method, reason=known.reason, field=known.field, stage=known.stage
-            )
+            logger.warning("call_failed", method=method, reason=known.reason, field=known.field, stage=known.stage)
         await context.abort_with_status(rpc_status.to_status(to_status(known)))
 
 
@@ -102,9 +100,7 @@ def _known_errors(error: Exception) -> Iterator[TtsError]:
 
 def status_of(error: TtsError) -> grpc.StatusCode:
     """Return the status of the error's class or of its nearest base in the table."""
-    return next(
-        (STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), grpc.StatusCode.INTERNAL
-    )
+    return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), grpc.StatusCode.INTERNAL)
 
 
 def to_status(error: TtsError) -> status_pb2.Status:

@@ -108,8 +108,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         # types-grpcio-health-checking is older than List.
         return health_pb2.HealthListResponse(  # type: ignore[attr-defined]
             statuses={
-                name: health_pb2.HealthCheckResponse(status=status)
-                for name, status in self._board.statuses().items()
+                name: health_pb2.HealthCheckResponse(status=status) for name, status in self._board.statuses().items()
             }
         )
 

@@ -26,9 +26,7 @@ _STEP_SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0
 _RATIOS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 5.0, 10.0)
 _BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
-REQUESTS = Counter(
-    "tts_requests", "Calls that ended, by method and outcome.", ["method", "outcome"], registry=REGISTRY
-)
+REQUESTS = Counter("tts_requests", "Calls that ended, by method and outcome.", ["method", "outcome"], registry=REGISTRY)
 INFLIGHT = Gauge("tts_inflight", "Calls in work now, by method.", ["method"], registry=REGISTRY)
 FIRST_AUDIO_SECONDS = Histogram(
     "tts_ttfa_seconds",
@@ -89,9 +87,7 @@ class _UseCollector(Collector):
         gpus = memory.gpus()
         if not gpus:
             return
-        use = GaugeMetricFamily(
-            "tts_gpu_utilisation_ratio", "Share of time with a kernel at work.", labels=["gpu"]
-        )
+        use = GaugeMetricFamily("tts_gpu_utilisation_ratio", "Share of time with a kernel at work.", labels=["gpu"])
         used = GaugeMetricFamily("tts_gpu_memory_used_bytes", "Used by all processes.", labels=["gpu"])
         total = GaugeMetricFamily("tts_gpu_memory_total_bytes", "What the GPU has.", labels=["gpu"])
         for gpu in gpus:

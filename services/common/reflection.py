@@ -62,9 +62,7 @@ def add_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> Non
         response_serializer=Response.SerializeToString,
     )
     for name in SERVICES:
-        server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": info})]
-        )
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": info})])
 
 
 def _add_v1_descriptor() -> None:

@@ -21,9 +21,7 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:\[\]/]+):(?P<port>[0
 def _checked_address(value: str) -> str:
     match = _ADDRESS.fullmatch(value)
     if match is None or int(match["port"]) > 65535:
-        raise ValueError(
-            "must be host:port with a port from 0 to 65535, such as 127.0.0.1:50051 or [::]:50051"
-        )
+        raise ValueError("must be host:port with a port from 0 to 65535, such as 127.0.0.1:50051 or [::]:50051")
     return value
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from protos.tts.stages.v1 import stage_pb2
+from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError
-
-Array = npt.NDArray[Any]
-Tensors = dict[str, Array]
 
 DTYPES = ("float64", "float32", "float16", "int16", "int32", "int64", "uint8")
 

@@ -51,9 +51,7 @@ def _exporting_to(endpoint: str) -> SpanProcessor:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    return BatchSpanProcessor(
-        OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
-    )
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://")))
 
 
 def shutdown() -> None:

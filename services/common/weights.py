@@ -135,9 +135,7 @@ def _load(path: Path) -> Any:  # whatever the file holds; callers check it
         # Only the zip format can be mapped; old files in the plain pickle format are read whole.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: damaged, or holds more than tensors; nothing in it was executed"
-        ) from error
+        raise CheckpointError(f"{path}: damaged, or holds more than tensors; nothing in it was executed") from error
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as a weight file: {error}") from error
 

@@ -173,6 +173,7 @@ class Lap:
         num_items = chunks.num_items(chunk, run.about.gives)
         traces.chunk_event(index, segment=chunk.segment, items=num_items)
         metrics.CHUNKS.labels(run.stage).inc()
+        logger.debug("chunk", stage=run.stage, segment=chunk.segment, chunk_index=index, items=num_items)
         if chunk.finish_reason == stage_pb2.FINISH_REASON_MAX_CODES:
             self._cut_short.add(chunk.segment)
         spoken = self._work.output.find(chunk.segment)

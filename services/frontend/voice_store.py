@@ -25,7 +25,7 @@ import numpy as np
 import structlog
 
 from services.common.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
-from services.common.tensors import Tensors
+from services.common.arrays import Tensors
 from services.frontend.recording import RecordingFacts
 
 logger = structlog.get_logger(__name__)

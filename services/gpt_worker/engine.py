@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
 from services.common.errors import InvalidRequestError, TtsError
 from services.common.stage.engine import Output
 from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import StageSpec
-from services.common.tensors import Array, Tensors
 from services.common.torch_runtime import choose_device, describe_device
 from services.gpt_worker.model import emotion
 from services.gpt_worker.model.beam_search import beam_search
@@ -155,10 +155,7 @@ class GptEngine:
     def warm_up(self) -> None:
         """Decode a few codes for silence in a made-up voice."""
         rng = np.random.default_rng(0)
-        voice = {
-            spec.name: 0.1 * rng.standard_normal(spec.shape).astype(np.float32)
-            for spec in self.spec.conditions
-        }
+        voice = {spec.name: 0.1 * rng.standard_normal(spec.shape).astype(np.float32) for spec in self.spec.conditions}
         params = {param.name: param.default for param in self.spec.params}
         session = Session("warm-up", 0, self.spec.default_policy, params, {}, voice)
         self.open(session)
@@ -233,7 +230,7 @@ class GptEngine:
         decode.count += 1
 
     def _choose(self, state: _State, decode: _Decode, output: StepOutput) -> Chunk:
-        code = decode.chooser.choose(output.logits)
+        code = decode.chooser.choose(self._speakable(output.logits))
         start = decode.next_start
         if code == self._model.dimensions.stop_code:
             return self._end(decode.segment, start, FinishReason.STOP)
@@ -248,14 +245,20 @@ class GptEngine:
             finish_reason=FinishReason.MAX_CODES if is_cut else FinishReason.NONE,
         )
 
+    def _speakable(self, logits: torch.Tensor) -> torch.Tensor:
+        """Leave codes and stop: the start token has a score too, but no sound."""
+        stop = self._model.dimensions.stop_code
+        speakable = logits.clone()
+        speakable[self.spec.gives.vocabulary :] = float("-inf")
+        speakable[stop] = logits[stop]
+        return speakable
+
     def _whole(self, session: Session, state: _State, text: SegmentInput) -> Chunk:
         """The published behaviour: the whole segment with its positions, then a second pass for the latents."""
         ids = [int(i) for i in text.items("ids", 0, text.stop)]
         prefix = self._prefix(state, text)
         if state.options.num_beams > 1:
-            codes = beam_search(
-                self._model, prefix, state.options, seed=session.seed, segment=text.segment
-            )
+            codes = beam_search(self._model, prefix, state.options, seed=session.seed, segment=text.segment)
         else:
             codes = generate(
                 self._model,
@@ -268,6 +271,7 @@ class GptEngine:
         stop = self._model.dimensions.stop_code
         is_stopped = bool(codes) and codes[-1] == stop
         codes = codes[: codes.index(stop)] if stop in codes else codes
+        codes = [code for code in codes if code < self.spec.gives.vocabulary]
         if not codes:
             return self._end(text.segment, 0, FinishReason.STOP)
         latents = self._model.second_pass(state.conds, ids, codes)
@@ -286,9 +290,7 @@ class GptEngine:
 
     def _sampling_options(self, params: Mapping[str, float]) -> SamplingOptions:
         if params["num_beams"] > 1 and not params["compat"]:
-            raise InvalidRequestError(
-                "num_beams above 1 needs the compat policy", field="open.params[num_beams]"
-            )
+            raise InvalidRequestError("num_beams above 1 needs the compat policy", field="open.params[num_beams]")
         return SamplingOptions(
             temperature=params["temperature"],
             top_k=int(params["top_k"]),

@@ -68,9 +68,7 @@ def _params(config: CheckpointConfig, dimensions: GptDimensions) -> tuple[ParamS
     default = config.triptych.sampling
     limit = max_codes(dimensions)
     return (
-        ParamSpec(
-            "temperature", 0.1, 2.0, default.temperature, "flattens (above 1) or sharpens the choice of codes"
-        ),
+        ParamSpec("temperature", 0.1, 2.0, default.temperature, "flattens (above 1) or sharpens the choice of codes"),
         ParamSpec("top_p", 0.01, 1.0, default.top_p, "keeps the likeliest codes up to this probability"),
         ParamSpec(
             "top_k",
@@ -80,9 +78,7 @@ def _params(config: CheckpointConfig, dimensions: GptDimensions) -> tuple[ParamS
             "keeps so many of the likeliest codes; 0 is off",
             True,
         ),
-        ParamSpec(
-            "repetition_penalty", 0.1, 20.0, default.repetition_penalty, "weakens codes that were used"
-        ),
+        ParamSpec("repetition_penalty", 0.1, 20.0, default.repetition_penalty, "weakens codes that were used"),
         ParamSpec(
             "max_codes",
             1,
@@ -93,12 +89,8 @@ def _params(config: CheckpointConfig, dimensions: GptDimensions) -> tuple[ParamS
         ),
         ParamSpec("greedy", 0, 1, float(not default.do_sample), "1 takes the likeliest code each time", True),
         ParamSpec("num_beams", 1, 10, 1, "beams of the search; above 1 only with compat", True),
-        ParamSpec(
-            "length_penalty", -2.0, 2.0, default.length_penalty, "prefers long (above 0) or short beams"
-        ),
+        ParamSpec("length_penalty", -2.0, 2.0, default.length_penalty, "prefers long (above 0) or short beams"),
         ParamSpec("emotion_weight", 0.0, 1.0, 1.0, "strength of the emotion vector or recording"),
         ParamSpec("emotion_normalized", 0, 1, 0, "1 damps and limits the emotion vector", True),
-        ParamSpec(
-            "compat", 0, 1, 0, "1 decodes a segment whole, with the published positions and second pass", True
-        ),
+        ParamSpec("compat", 0, 1, 0, "1 decodes a segment whole, with the published positions and second pass", True),
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from services.common.tensors import Array, Tensors
+from services.common.arrays import Array, Tensors
 from services.gpt_worker.model.loading import GptStageModel
 
 

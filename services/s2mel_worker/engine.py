@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
 from services.common.errors import InvalidRequestError
 from services.common.stage.engine import Output
 from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import StageSpec
-from services.common.tensors import Array, Tensors
 from services.common.torch_runtime import choose_device, describe_device
 from services.s2mel_worker.model.flow import frame_noise
 from services.s2mel_worker.model.loading import load_s2mel_stage
@@ -73,9 +73,7 @@ class S2MelEngine:
     def push(self, session: Session, chunk: Chunk) -> None:
         codes, limit = chunk.tensors["codes"], self.spec.takes.vocabulary
         if len(codes) and (int(codes.min()) < 0 or int(codes.max()) >= limit):
-            raise InvalidRequestError(
-                f"codes must be 0 to {limit - 1}", field="chunk.tensors[codes]", stage="s2mel"
-            )
+            raise InvalidRequestError(f"codes must be 0 to {limit - 1}", field="chunk.tensors[codes]", stage="s2mel")
         session.backlog += 1
         self._states[session].queue.push(chunk)
 
@@ -148,11 +146,7 @@ class S2MelEngine:
 
     def _window(self, session: Session, state: _State, codes: SegmentInput) -> Window | None:
         if session.policy.is_whole or session.params["compat"]:
-            return (
-                Window(0, codes.stop, 0, codes.stop, is_last=True)
-                if codes.has_ended and codes.length
-                else None
-            )
+            return Window(0, codes.stop, 0, codes.stop, is_last=True) if codes.has_ended and codes.length else None
         return next_window(session.policy, state.start, codes.stop, is_ended=codes.has_ended)
 
     def _window_start(self, resume: ResumePoint, session: Session) -> int:
@@ -195,9 +189,7 @@ class S2MelEngine:
         num_steps, cfg_rate = int(session.params["steps"]), session.params["cfg_rate"]
         if session.params["compat"]:
             noise = frame_noise(session.seed, codes.segment, 0, frames_of(len(seen))).to(device)
-            mel = render_whole(
-                self._stage, seen, latents, state.voice, noise, num_steps=num_steps, cfg_rate=cfg_rate
-            )
+            mel = render_whole(self._stage, seen, latents, state.voice, noise, num_steps=num_steps, cfg_rate=cfg_rate)
         else:
             mel = render_window(
                 self._stage,
@@ -213,9 +205,7 @@ class S2MelEngine:
             )
         return mel.float().cpu().numpy()
 
-    def _finish(
-        self, session: Session, state: _State, codes: SegmentInput, first: int, mel: Array | None
-    ) -> Chunk:
+    def _finish(self, session: Session, state: _State, codes: SegmentInput, first: int, mel: Array | None) -> Chunk:
         state.queue.finish_current()
         state.segment = None
         session.backlog = 0

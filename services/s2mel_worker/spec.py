@@ -32,13 +32,9 @@ def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: D
             TensorSpec("prompt_mel", "float32", (-1, s2mel.preprocess_params.spect_params.n_mels)),
         ),
         params=(
-            ParamSpec(
-                "steps", 1, 100, project.flow.steps, "steps of the flow-matching solver", is_integer=True
-            ),
+            ParamSpec("steps", 1, 100, project.flow.steps, "steps of the flow-matching solver", is_integer=True),
             ParamSpec("cfg_rate", 0.0, 3.0, project.flow.cfg_rate, "strength of classifier-free guidance"),
-            ParamSpec(
-                "compat", 0, 1, 0, "1 renders a segment whole, with the published frame map", is_integer=True
-            ),
+            ParamSpec("compat", 0, 1, 0, "1 renders a segment whole, with the published frame map", is_integer=True),
         ),
         languages=tuple(project.languages),
         # A whole segment at one code a chunk must fit: a whole render reads it all before it gives anything.

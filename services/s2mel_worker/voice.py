@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from services.common.tensors import Array, Tensors
+from services.common.arrays import Array, Tensors
 from services.s2mel_worker.model.stage import S2MelStageModel
 
 

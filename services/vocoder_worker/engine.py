@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
 from services.common.errors import InvalidRequestError
 from services.common.stage.engine import Output
 from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import StageSpec
-from services.common.tensors import Array, Tensors
 from services.vocoder_worker.model.session import VocoderSession, load_vocoder
 from services.vocoder_worker.model.stream import settled_stop, vocode
 from services.vocoder_worker.settings import VocoderWorkerSettings

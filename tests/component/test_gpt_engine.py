@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
-from services.common.tensors import Array, Tensors
 from services.gpt_worker.engine import GptEngine, load_engine
 from services.gpt_worker.settings import GptWorkerSettings
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
-from services.common.tensors import Array, Tensors
 from services.s2mel_worker.engine import S2MelEngine, load_engine
 from services.s2mel_worker.model.windows import all_windows, frames_of
 from services.s2mel_worker.settings import S2MelWorkerSettings

@@ -13,7 +13,7 @@ import numpy as np
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 from services.common import tensors
 from services.common.errors import InvalidRequestError, OverloadedError, StageFailedError, TtsError, WrongModelError
-from services.common.tensors import Tensors
+from services.common.arrays import Tensors
 
 MODEL = "fake"
 REVISION = "r1"

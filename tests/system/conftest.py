@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +15,7 @@ from triptych import Client
 from bench.local import LocalSystem
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 
+MODEL_DIR = os.environ.get("TEST_MODEL_DIR", "models/mini")
 WORKERS = ("gpt_worker", "s2mel_worker", "vocoder_worker")
 
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -37,7 +40,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
         "TTS_FRONTEND_MAX_QUEUE": "2",
         "TTS_FRONTEND_TEXT_IDLE_SECONDS": "0.3",
     }
-    with LocalSystem(log_dir="var/test-log/shared", environment=environment, log_level="debug") as running:
+    with LocalSystem(MODEL_DIR, log_dir="var/test-log/shared", environment=environment, log_level="debug") as running:
         yield running
 
 
@@ -56,7 +59,7 @@ async def channel(system: LocalSystem) -> AsyncIterator[grpc.aio.Channel]:
 class Slots:
     """Reads the workers' free slots from their heartbeats."""
 
-    def __init__(self, beats: dict[str, grpc.aio.UnaryStreamCall]) -> None:
+    def __init__(self, beats: dict[str, Any]) -> None:
         self._beats = beats
 
     async def until_free(self) -> dict[str, int]:
@@ -79,11 +82,10 @@ class Slots:
 @pytest.fixture
 async def slots(system: LocalSystem) -> AsyncIterator[Slots]:
     async with AsyncExitStack() as stack:
-        beats = {}
+        beats: dict[str, Any] = {}
         for name in WORKERS:
             connected = await stack.enter_async_context(grpc.aio.insecure_channel(system.addresses[name]))
-            stub: stage_pb2_grpc.StageAsyncStub = stage_pb2_grpc.StageStub(connected)  # type: ignore[assignment]
-            beats[name] = stub.Heartbeat(stage_pb2.HeartbeatRequest())
+            beats[name] = stage_pb2_grpc.StageStub(connected).Heartbeat(stage_pb2.HeartbeatRequest())
         async with asyncio.timeout(60):
             yield Slots(beats)
         for call in beats.values():

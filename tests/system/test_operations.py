@@ -71,7 +71,13 @@ def test_metrics_count_what_was_done(system: LocalSystem) -> None:
         assert "tts_step_seconds_count" in text
         assert "tts_free_slots" in text
     text = _metrics(system, "frontend")
-    for metric in ("tts_requests_total", "tts_ttfa_seconds", "tts_rtf", "tts_queue_depth", "tts_call_seconds"):
+    for metric in (
+        "tts_requests_total",
+        "tts_ttfa_seconds",
+        "tts_rtf",
+        "tts_queue_depth",
+        "tts_call_seconds",
+    ):
         assert metric in text
 
 
@@ -89,9 +95,7 @@ def test_grpcurl_lists_describes_and_calls_by_reflection(system: LocalSystem) ->
     described = _run("grpcurl", "-plaintext", system.address, "describe", "tts.v1.TextToSpeech.SynthesizeStream")
     assert "stream .tts.v1.AudioChunk" in described
     request = json.dumps({"text": TEXT, "config": {"seed": "1"}})
-    answer = json.loads(
-        _run("grpcurl", "-plaintext", "-d", request, system.address, "tts.v1.TextToSpeech/Synthesize")
-    )
+    answer = json.loads(_run("grpcurl", "-plaintext", "-d", request, system.address, "tts.v1.TextToSpeech/Synthesize"))
     assert answer["sampleRateHz"] == 22050
     stage = _run("grpcurl", "-plaintext", system.addresses["gpt_worker"], "tts.stages.v1.Stage/Describe")
     assert json.loads(stage)["stage"] == "gpt"
@@ -100,7 +104,17 @@ def test_grpcurl_lists_describes_and_calls_by_reflection(system: LocalSystem) ->
 @pytest.mark.skipif(shutil.which("ghz") is None, reason="ghz is not installed")
 def test_ghz_calls_by_reflection(system: LocalSystem) -> None:
     request = json.dumps({"text": TEXT, "config": {"seed": "1"}})
-    options = ["--insecure", "--call", "tts.v1.TextToSpeech.SynthesizeStream", "-n", "2", "-c", "1", "-O", "json"]
+    options = [
+        "--insecure",
+        "--call",
+        "tts.v1.TextToSpeech.SynthesizeStream",
+        "-n",
+        "2",
+        "-c",
+        "1",
+        "-O",
+        "json",
+    ]
     report = json.loads(_run("ghz", *options, "-d", request, system.address))
 
     assert report["statusCodeDistribution"] == {"OK": 2}

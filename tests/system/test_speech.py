@@ -48,7 +48,9 @@ async def test_company_changes_nothing(client: Client) -> None:
     """Alone or beside two others: bit for bit the same."""
     alone = await client.synthesize(TEXT, seed=11)
     together = await asyncio.gather(
-        client.synthesize(TEXT, seed=11), client.synthesize(LONG_TEXT, seed=1), client.synthesize(TEXT, seed=2)
+        client.synthesize(TEXT, seed=11),
+        client.synthesize(LONG_TEXT, seed=1),
+        client.synthesize(TEXT, seed=2),
     )
 
     assert together[0].segments == alone.segments
@@ -73,9 +75,7 @@ async def test_every_option_is_heard(client: Client) -> None:
         "text": await client.synthesize(LONG_TEXT, seed=5, voice=voices[0]),
         "voice": await client.synthesize(TEXT, seed=5, voice=voices[1]),
         "emotion vector": await client.synthesize(TEXT, seed=5, voice=voices[0], emotion={"happy": 0.9}),
-        "emotion voice": await client.synthesize(
-            TEXT, seed=5, voice=voices[0], emotion=Emotion(voice=voices[2])
-        ),
+        "emotion voice": await client.synthesize(TEXT, seed=5, voice=voices[0], emotion=Emotion(voice=voices[2])),
         "temperature": await client.synthesize(TEXT, seed=5, voice=voices[0], sampling=Sampling(temperature=2.0)),
         "greedy": await client.synthesize(TEXT, seed=5, voice=voices[0], sampling=Sampling(is_greedy=True)),
         "steps": await client.synthesize(TEXT, seed=5, voice=voices[0], render=Render(steps=3)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from pathlib import Path
 
@@ -16,9 +17,13 @@ Event = dict[str, object]
 
 def chunk_events(system: LocalSystem, *utterance_ids: str) -> list[Event]:
     """The gateway's log lines of chunks of these utterances, in order."""
-    lines = Path(system.processes["frontend"].log).read_text().splitlines()
-    events = [json.loads(line) for line in lines if '"chunk"' in line]
-    return [event for event in events if event["event"] == "chunk" and event["utterance_id"] in utterance_ids]
+    return [event for event in events(system, "frontend", "chunk") if event["utterance_id"] in utterance_ids]
+
+
+def events(system: LocalSystem, process: str, name: str) -> list[Event]:
+    lines = Path(system.processes[process].log).read_text().splitlines()
+    parsed = [json.loads(line) for line in lines if f'"{name}"' in line]
+    return [event for event in parsed if event["event"] == name]
 
 
 async def speak(client: Client, text: str, seed: int) -> str:
@@ -26,14 +31,12 @@ async def speak(client: Client, text: str, seed: int) -> str:
     return ids[0]
 
 
-async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(
-    client: Client, system: LocalSystem
-) -> None:
+async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(client: Client, system: LocalSystem) -> None:
     utterance = await speak(client, LONG_TEXT, 1)
-    events = chunk_events(system, utterance)
-    stages = [event["stage"] for event in events]
+    passed = chunk_events(system, utterance)
+    stages = [event["stage"] for event in passed]
 
-    assert {event["segment"] for event in events} == {0}
+    assert {event["segment"] for event in passed} == {0}
     first_pcm = stages.index("vocoder")
     last_code = len(stages) - 1 - stages[::-1].index("gpt")
     assert first_pcm < last_code
@@ -46,7 +49,7 @@ async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(
 async def test_decode_steps_of_two_utterances_interleave(client: Client, system: LocalSystem) -> None:
     utterances = await asyncio.gather(speak(client, LONG_TEXT, 1), speak(client, LONG_TEXT, 2))
     codes = [event["utterance_id"] for event in chunk_events(system, *utterances) if event["stage"] == "gpt"]
-    changes = sum(one != two for one, two in zip(codes, codes[1:], strict=False))
+    changes = sum(one != two for one, two in itertools.pairwise(codes))
 
     assert set(codes) == set(utterances)
     assert changes > 20
@@ -54,7 +57,6 @@ async def test_decode_steps_of_two_utterances_interleave(client: Client, system:
 
 async def test_two_utterances_share_steps_of_the_gpt_engine(client: Client, system: LocalSystem) -> None:
     utterances = await asyncio.gather(speak(client, LONG_TEXT, 1), speak(client, LONG_TEXT, 2))
-    lines = Path(system.processes["gpt_worker"].log).read_text().splitlines()
-    ends = [json.loads(line) for line in lines if '"run_ended"' in line]
+    ends = events(system, "gpt_worker", "run_ended")
 
     assert [end["batch_size"] for end in ends if end["utterance_id"] in utterances] == [2, 2]

@@ -74,9 +74,7 @@ class Destination:
 @click.argument("text", required=False)
 @click.option("-f", "--file", metavar="FILE", help="Read the text from FILE; '-' is standard input.")
 @click.option("-v", "--voice", metavar="NAME|FILE", help="A registered voice, or a recording of the speaker.")
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a 16-bit WAV file."
-)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a 16-bit WAV file.")
 @click.option("--play", is_flag=True, help="Play on the sound card.")
 @click.option("--stdout", "to_stdout", is_flag=True, help="Write raw 16-bit PCM to standard output.")
 @click.option("--model", metavar="NAME", help="A model of `triptych models`.")

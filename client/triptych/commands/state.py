@@ -76,8 +76,7 @@ def models(address: str, timeout: float) -> None:
         table.add_row("stages", " > ".join(stage.name for stage in model.stages))
         table.add_row(
             "text",
-            f"at most {limits.max_unary_characters} characters at once, "
-            f"{limits.max_stream_characters} streamed",
+            f"at most {limits.max_unary_characters} characters at once, {limits.max_stream_characters} streamed",
         )
         table.add_row(
             "recording",

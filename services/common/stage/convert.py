@@ -6,6 +6,7 @@ import time
 
 from protos.tts.stages.v1 import stage_pb2
 from services.common import tensors
+from services.common.arrays import Tensors
 from services.common.errors import InvalidRequestError, WrongModelError
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session, Stats
@@ -31,9 +32,7 @@ def spec_to_proto(spec: StageSpec, *, worker: str) -> stage_pb2.DescribeResponse
         default_policy=policy_to_proto(spec.default_policy),
         slots=spec.slots,
         worker=worker,
-        device=stage_pb2.Device(
-            name=device.name, kind=device.kind, provider=device.provider, dtype=device.dtype
-        ),
+        device=stage_pb2.Device(name=device.name, kind=device.kind, provider=device.provider, dtype=device.dtype),
         languages=spec.languages,
         text=stage_pb2.TextSpec(max_tokens_per_segment=spec.max_tokens_per_segment),
     )
@@ -86,9 +85,7 @@ def policy_from_proto(message: stage_pb2.Policy, default: Policy) -> Policy:
     return policy
 
 
-def session_from_open(
-    message: stage_pb2.Open, spec: StageSpec, *, time_left_seconds: float | None
-) -> Session:
+def session_from_open(message: stage_pb2.Open, spec: StageSpec, *, time_left_seconds: float | None) -> Session:
     """Check an Open against what the stage says of itself; the voice is still to come.
 
     Raises:
@@ -120,7 +117,7 @@ def _check_model(model: stage_pb2.ModelIdentity, spec: StageSpec) -> None:
             )
 
 
-def check_voice(voice: tensors.Tensors, spec: StageSpec) -> None:
+def check_voice(voice: Tensors, spec: StageSpec) -> None:
     """Raise InvalidRequestError unless the tensors are what the stage needs of a voice."""
     _check_named(voice, spec.conditions, field="voice.tensors")
 
@@ -162,9 +159,7 @@ def _params(message: stage_pb2.Open, spec: StageSpec) -> dict[str, float]:
         param = known.get(name)
         if param is None:
             allowed = ", ".join(known) or "none"
-            raise InvalidRequestError(
-                f"parameter {name!r} is not one of: {allowed}", field=f"open.params[{name}]"
-            )
+            raise InvalidRequestError(f"parameter {name!r} is not one of: {allowed}", field=f"open.params[{name}]")
         if not param.minimum <= value <= param.maximum or (param.is_integer and value != int(value)):
             kind = "whole numbers " if param.is_integer else ""
             raise InvalidRequestError(
@@ -175,14 +170,14 @@ def _params(message: stage_pb2.Open, spec: StageSpec) -> dict[str, float]:
     return values
 
 
-def _options(message: stage_pb2.Open, spec: StageSpec) -> tensors.Tensors:
+def _options(message: stage_pb2.Open, spec: StageSpec) -> Tensors:
     options = tensors.from_proto(message.options)
     optional = tuple(TensorSpec(item.name, item.dtype, item.shape, is_optional=True) for item in spec.options)
     _check_named(options, optional, field="open.options")
     return options
 
 
-def _check_named(given: tensors.Tensors, specs: tuple[TensorSpec, ...], *, field: str) -> None:
+def _check_named(given: Tensors, specs: tuple[TensorSpec, ...], *, field: str) -> None:
     known = {spec.name: spec for spec in specs}
     for name in given:
         if name not in known:
@@ -196,8 +191,7 @@ def _check_named(given: tensors.Tensors, specs: tuple[TensorSpec, ...], *, field
             continue
         if not spec.accepts(array.dtype.name, array.shape):
             raise InvalidRequestError(
-                f"tensor {name!r} is {array.dtype.name} {list(array.shape)}, "
-                f"not {spec.dtype} {list(spec.shape)}",
+                f"tensor {name!r} is {array.dtype.name} {list(array.shape)}, not {spec.dtype} {list(spec.shape)}",
                 field=f"{field}[{name}]",
             )
 
@@ -207,9 +201,7 @@ def _resume(message: stage_pb2.Open) -> ResumePoint | None:
         return None
     resume = message.resume
     if resume.next_index < 0:
-        raise InvalidRequestError(
-            f"next_index is {resume.next_index}; 0 or more is allowed", field="open.resume"
-        )
+        raise InvalidRequestError(f"next_index is {resume.next_index}; 0 or more is allowed", field="open.resume")
     return ResumePoint(resume.segment, resume.next_index, tensors.from_proto(resume.state))
 
 
@@ -239,9 +231,7 @@ def _edge_to_proto(edge: Edge) -> stage_pb2.Edge:
 
 
 def _tensor_spec_to_proto(spec: TensorSpec) -> stage_pb2.TensorSpec:
-    return stage_pb2.TensorSpec(
-        name=spec.name, dtype=spec.dtype, shape=spec.shape, is_optional=spec.is_optional
-    )
+    return stage_pb2.TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape, is_optional=spec.is_optional)
 
 
 def _param_to_proto(param: ParamSpec) -> stage_pb2.ParamSpec:

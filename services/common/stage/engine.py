@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from services.common.arrays import Array, Tensors
 from services.common.errors import TtsError
 from services.common.stage.session import Chunk, ResumePoint, Session
 from services.common.stage.spec import StageSpec
-from services.common.tensors import Array, Tensors
 
 Output = tuple[Session, Chunk | TtsError]
 

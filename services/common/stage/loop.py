@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from services.common import metrics
+from services.common.arrays import Array, Tensors
 from services.common.errors import DeadlineError, OverloadedError, StageLostError, TtsError
 from services.common.stage import scheduler
 from services.common.stage.engine import Engine, Output
 from services.common.stage.session import Chunk, Session
-from services.common.tensors import Array, Tensors
 
 logger = structlog.get_logger(__name__)
 
@@ -147,10 +147,7 @@ class StageLoop:
         ready = [
             session
             for session in sessions
-            if session.credit > 0
-            and not session.is_late
-            and not session.is_closed
-            and self.engine.is_ready(session)
+            if session.credit > 0 and not session.is_late and not session.is_closed and self.engine.is_ready(session)
         ]
         batch = scheduler.pick(ready, max_batch_size=self._max_batch_size)
         if batch:

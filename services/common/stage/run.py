@@ -9,6 +9,7 @@ import structlog
 
 from protos.tts.stages.v1 import stage_pb2
 from services.common import tensors
+from services.common.arrays import Tensors
 from services.common.errors import InvalidRequestError, TtsError
 from services.common.stage import convert
 from services.common.stage.loop import StageLoop
@@ -55,9 +56,7 @@ class Run:
                 if item.is_segment_end:
                     self._unfinished.discard(item.segment)
                 yield stage_pb2.RunResponse(chunk=convert.chunk_to_proto(item))
-            yield stage_pb2.RunResponse(
-                done=stage_pb2.Done(stats=convert.stats_to_proto(self._session.stats))
-            )
+            yield stage_pb2.RunResponse(done=stage_pb2.Done(stats=convert.stats_to_proto(self._session.stats)))
         finally:
             reader.cancel()
 
@@ -140,7 +139,7 @@ async def open_session(
     yield session
 
 
-async def _read_voice(requests: Requests, voice_hash: str) -> tensors.Tensors:
+async def _read_voice(requests: Requests, voice_hash: str) -> Tensors:
     async for request in requests:
         if request.WhichOneof("message") != "voice":
             raise InvalidRequestError("need_voice must be answered by voice", field="message")

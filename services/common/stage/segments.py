@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.common.arrays import Tensors
 from services.common.stage.session import Chunk, FinishReason
-from services.common.tensors import Tensors
 
 
 @dataclass(slots=True)
@@ -44,9 +44,7 @@ class SegmentInput:
 
     def _join(self) -> None:
         if len(self.parts) > 1:
-            self.parts = [
-                {name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}
-            ]
+            self.parts = [{name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}]
 
 
 class SegmentQueue:

@@ -40,9 +40,7 @@ class StageServicer(stage_pb2_grpc.StageServicer):
         self._spec = loop.engine.spec
         self._voices = VoiceCache()
 
-    async def Describe(
-        self, request: stage_pb2.DescribeRequest, context: Context
-    ) -> stage_pb2.DescribeResponse:
+    async def Describe(self, request: stage_pb2.DescribeRequest, context: Context) -> stage_pb2.DescribeResponse:
         return convert.spec_to_proto(self._spec, worker=self._worker)
 
     async def EncodeVoice(
@@ -99,9 +97,7 @@ class StageServicer(stage_pb2_grpc.StageServicer):
                         yield stage_pb2.RunResponse(need_voice=step)
                 assert session is not None
                 run = Run(self._loop, session)
-                yield stage_pb2.RunResponse(
-                    opened=stage_pb2.Opened(worker=self._worker, revision=self._spec.revision)
-                )
+                yield stage_pb2.RunResponse(opened=stage_pb2.Opened(worker=self._worker, revision=self._spec.revision))
                 async for answer in run.answers(requests):
                     yield answer
             finally:

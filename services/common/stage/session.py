@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError, TtsError
 from services.common.stage.policy import Policy
 from services.common.stage.spec import Edge
-from services.common.tensors import Array, Tensors
 
 
 class FinishReason(IntEnum):
@@ -137,9 +137,7 @@ class InputOrder:
         unknown = set(chunk.tensors) - set(self._specs)
         if unknown:
             allowed = ", ".join(self._specs)
-            raise InvalidRequestError(
-                f"tensor {min(unknown)!r} is not one of {allowed}", field="chunk.tensors"
-            )
+            raise InvalidRequestError(f"tensor {min(unknown)!r} is not one of {allowed}", field="chunk.tensors")
         lengths = set()
         for name, spec in self._specs.items():
             array = chunk.tensors.get(name)
@@ -149,12 +147,9 @@ class InputOrder:
                 raise InvalidRequestError(f"tensor {name!r} is missing", field="chunk.tensors")
             if not spec.accepts(array.dtype.name, array.shape):
                 raise InvalidRequestError(
-                    f"tensor {name!r} is {array.dtype.name} {list(array.shape)}, "
-                    f"not {spec.dtype} {list(spec.shape)}",
+                    f"tensor {name!r} is {array.dtype.name} {list(array.shape)}, not {spec.dtype} {list(spec.shape)}",
                     field=f"chunk.tensors[{name}]",
                 )
             lengths.add(len(array))
         if len(lengths) > 1:
-            raise InvalidRequestError(
-                f"tensors have different lengths {sorted(lengths)}", field="chunk.tensors"
-            )
+            raise InvalidRequestError(f"tensors have different lengths {sorted(lengths)}", field="chunk.tensors")

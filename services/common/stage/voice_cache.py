@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from services.common.tensors import Tensors
+from services.common.arrays import Tensors
 
 
 class VoiceCache:

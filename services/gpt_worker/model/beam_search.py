@@ -85,9 +85,7 @@ def search(
     return [*best, stop_code] if len(best) < options.max_codes else best
 
 
-def _beam_scores(
-    logits: Tensor, live: Sequence[Sequence[int]], options: SamplingOptions, start_code: int
-) -> Tensor:
+def _beam_scores(logits: Tensor, live: Sequence[Sequence[int]], options: SamplingOptions, start_code: int) -> Tensor:
     scores = logits.detach().to("cpu", torch.float32).log_softmax(dim=-1)
     seen = torch.zeros_like(scores, dtype=torch.bool)
     seen[:, [PREFIX_ID, start_code]] = True
@@ -148,6 +146,4 @@ def beam_search(
         return torch.stack([step.logits for step in steps])
 
     sizes = model.dimensions
-    return search(
-        score, options, start_code=sizes.start_code, stop_code=sizes.stop_code, seed=seed, segment=segment
-    )
+    return search(score, options, start_code=sizes.start_code, stop_code=sizes.stop_code, seed=seed, segment=segment)

@@ -41,9 +41,7 @@ class GptDimensions:
     emotion: ConditionerDimensions
 
     @classmethod
-    def from_config(
-        cls, config: CheckpointConfig, state: Mapping[str, Tensor] | None = None
-    ) -> GptDimensions:
+    def from_config(cls, config: CheckpointConfig, state: Mapping[str, Tensor] | None = None) -> GptDimensions:
         """Take sizes from config.yaml; those it does not state from `state`, else the official ones.
 
         The config is silent on the depthwise kernel and on number, depth and head width of the
@@ -63,9 +61,7 @@ class GptDimensions:
             stop_text=gpt.stop_text_token,
             start_code=gpt.start_mel_token,
             stop_code=gpt.stop_mel_token,
-            speaker=_conditioner(
-                gpt.condition_module, semantic, gpt.model_dim, _SPEAKER_LATENTS, _inside(state, "")
-            ),
+            speaker=_conditioner(gpt.condition_module, semantic, gpt.model_dim, _SPEAKER_LATENTS, _inside(state, "")),
             emotion=_conditioner(gpt.emo_condition_module, semantic, semantic, 1, _inside(state, "emo_")),
         )
 
@@ -73,11 +69,7 @@ class GptDimensions:
 def _inside(state: Mapping[str, Tensor], prefix: str) -> dict[str, tuple[int, ...]]:
     """Shapes of one conditioner's tensors, by names without the emotion prefix."""
     parts = (f"{prefix}conditioning_encoder.", f"{prefix}perceiver_encoder.")
-    return {
-        name.removeprefix(prefix): tuple(tensor.shape)
-        for name, tensor in state.items()
-        if name.startswith(parts)
-    }
+    return {name.removeprefix(prefix): tuple(tensor.shape) for name, tensor in state.items() if name.startswith(parts)}
 
 
 def _conditioner(
@@ -89,9 +81,7 @@ def _conditioner(
 ) -> ConditionerDimensions:
     kernel = shapes.get("conditioning_encoder.encoders.0.conv_module.depthwise_conv.weight", (0, 0, 15))
     latents, width = shapes.get("perceiver_encoder.latents", (latents, width))
-    inner = shapes.get(
-        "perceiver_encoder.layers.0.1.2.weight", (width, int(width * module.perceiver_mult * 2 / 3))
-    )
+    inner = shapes.get("perceiver_encoder.layers.0.1.2.weight", (width, int(width * module.perceiver_mult * 2 / 3)))
     attention = shapes.get(
         "perceiver_encoder.layers.0.0.to_q.weight", (_PERCEIVER_HEAD_WIDTH * module.attention_heads,)
     )

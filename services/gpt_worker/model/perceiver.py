@@ -44,9 +44,7 @@ class LatentAttention(nn.Module):
 
     def forward(self, latents: Tensor, context: Tensor) -> Tensor:  # (B, N, D), (B, S, D) -> (B, N, D)
         key, value = self.to_kv(torch.cat([latents, context], dim=1)).chunk(2, dim=-1)
-        heads = [
-            x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (self.to_q(latents), key, value)
-        ]
+        heads = [x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (self.to_q(latents), key, value)]
         mixed = F.scaled_dot_product_attention(*heads)
         y: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
         return y

@@ -149,9 +149,7 @@ class UnifiedVoice(nn.Module):
         latents = self.final_norm(self.gpt.extend_rows(embedded[:, None], cache, past, readable)[:, 0])
         return self.mel_head(latents), latents
 
-    def forward(
-        self, conds: Tensor, text: Tensor, codes: Tensor, text_mask: Tensor | None = None
-    ) -> SequenceOutput:
+    def forward(self, conds: Tensor, text: Tensor, codes: Tensor, text_mask: Tensor | None = None) -> SequenceOutput:
         """Run whole sequences with teacher-forced codes, positions as in training.
 
         Args:
@@ -161,9 +159,7 @@ class UnifiedVoice(nn.Module):
             text_mask: (B, L), True for ids that are not padding.
         """
         text_hidden, code_hidden = self.hidden(conds, text, codes, text_mask)
-        return SequenceOutput(
-            text_hidden, code_hidden, self.text_head(text_hidden), self.mel_head(code_hidden)
-        )
+        return SequenceOutput(text_hidden, code_hidden, self.text_head(text_hidden), self.mel_head(code_hidden))
 
     def hidden(
         self, conds: Tensor, text: Tensor, codes: Tensor, text_mask: Tensor | None = None

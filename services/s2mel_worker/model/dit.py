@@ -116,9 +116,7 @@ class Block(nn.Module):
         # The published file has it in every block; only the late ones use it.
         self.skip_in_linear = nn.Linear(2 * width, width)
 
-    def forward(
-        self, x: Tensor, time: Tensor, rope: Tensor, mask: Tensor | None, skip: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, rope: Tensor, mask: Tensor | None, skip: Tensor | None) -> Tensor:
         if skip is not None:
             x = self.skip_in_linear(torch.cat((x, skip), dim=-1))
         x = x + self.attention(self.attention_norm(x, time), rope, mask)
@@ -197,8 +195,7 @@ class DiT(nn.Module):
         """
         if config.wavenet.hidden_dim != config.DiT.hidden_dim:
             raise ValueError(
-                f"wavenet.hidden_dim {config.wavenet.hidden_dim} must equal "
-                f"DiT.hidden_dim {config.DiT.hidden_dim}"
+                f"wavenet.hidden_dim {config.wavenet.hidden_dim} must equal DiT.hidden_dim {config.DiT.hidden_dim}"
             )
         return cls(
             config.DiT.hidden_dim,

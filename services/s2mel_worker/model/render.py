@@ -128,8 +128,6 @@ def _check(job: WindowJob) -> None:
     window = job.window
     num_codes = window.look_ahead_stop - window.prefix_start
     if len(job.codes) != num_codes or len(job.latents) != num_codes:
-        raise ValueError(
-            f"{window} needs {num_codes} codes and latents, got {len(job.codes)} and {len(job.latents)}"
-        )
+        raise ValueError(f"{window} needs {num_codes} codes and latents, got {len(job.codes)} and {len(job.latents)}")
     if len(job.prefix_mel) != window.prefix_frames:
         raise ValueError(f"{window} needs {window.prefix_frames} prefix frames, got {len(job.prefix_mel)}")

@@ -114,9 +114,7 @@ class S2MelStageModel(nn.Module):
         Returns:
             (T, M) the frames behind the known ones.
         """
-        return self.flow_batch(
-            [condition], [known_mel], [style], [noise], num_steps=num_steps, cfg_rate=cfg_rate
-        )[0]
+        return self.flow_batch([condition], [known_mel], [style], [noise], num_steps=num_steps, cfg_rate=cfg_rate)[0]
 
     def flow_batch(
         self,

@@ -19,9 +19,7 @@ from services.common.checkpoint import (
 from services.s2mel_worker.model.campplus import Dimensions
 from services.s2mel_worker.model.stage import S2MelStageModel, Voice
 
-STYLE = Dimensions(
-    head_channels=4, init_channels=8, growth=4, bn_size=2, block_layers=(2, 3, 2), embedding=12
-)
+STYLE = Dimensions(head_channels=4, init_channels=8, growth=4, bn_size=2, block_layers=(2, 3, 2), embedding=12)
 LATENT_WIDTHS = (12, 10)
 
 
@@ -46,13 +44,15 @@ def tiny_config() -> CheckpointConfig:
 
 
 @torch.no_grad()
-def shake(module: nn.Module, size: float = 0.15) -> None:
-    """Move every parameter and every running statistic off its constant."""
-    for parameter in module.parameters():
-        parameter.add_(size * torch.randn_like(parameter))
-    for name, buffer in module.named_buffers():
-        if "running" in name:
-            buffer.add_(torch.rand_like(buffer))
+def shake(model: S2MelStageModel) -> None:
+    """Move every parameter off its constant, and let batch norms see signals, or their ReLUs die."""
+    for parameter in model.parameters():
+        parameter.add_(0.15 * torch.randn_like(parameter))
+    for layer in model.campplus.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.momentum = 0.9
+    model.campplus.train()(torch.randn(4, 120, 80))
+    model.campplus.eval()
 
 
 @pytest.fixture(scope="session")

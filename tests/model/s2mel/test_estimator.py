@@ -45,16 +45,13 @@ def test_without_the_mirror_image_padding_would_show(stage: S2MelStageModel) -> 
     wavenet = stage.cfm.estimator.wavenet
     alone = wavenet(x, time)
     padded = F.pad(x, (0, 9))
-    torch.testing.assert_close(
-        wavenet(padded, time, torch.tensor([30]))[..., :30], alone, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(wavenet(padded, time, torch.tensor([30]))[..., :30], alone, rtol=1e-5, atol=1e-5)
     assert (wavenet(padded, time)[..., :30] - alone).abs().max() > 1e-3
 
 
 def test_convolution_mirrors_the_last_frames() -> None:
     layer = Conv(1, 1, 5)
-    layer.conv["conv"].weight.data = torch.tensor([[[0.0, 0, 0, 1, 10]]])
-    torch.nn.init.zeros_(layer.conv["conv"].bias)
+    layer.conv["conv"].load_state_dict({"weight": torch.tensor([[[0.0, 0, 0, 1, 10]]]), "bias": torch.zeros(1)})
     row = torch.tensor([[[1.0, 2, 3, 4]]])
     assert layer(row).flatten().tolist() == [32, 43, 34, 23]
     longer = F.pad(row, (0, 3), value=99)
@@ -64,9 +61,8 @@ def test_convolution_mirrors_the_last_frames() -> None:
 def test_last_layer_norm_is_steadied_by_1e_minus_6() -> None:
     """Where frames hardly vary, 1e-5 would give a third of this."""
     layer = FinalLayer(4)
-    torch.nn.init.zeros_(layer.adaLN_modulation[1].weight)
-    torch.nn.init.zeros_(layer.adaLN_modulation[1].bias)
-    layer.linear.weight.data, layer.linear.bias.data = torch.eye(4), torch.zeros(4)
+    blank = {name: torch.zeros_like(value) for name, value in layer.state_dict().items()}
+    layer.load_state_dict(blank | {"linear.weight": torch.eye(4)})
     x = 1e-3 * torch.tensor([[[1.0, -1, 1, -1]]])
     expected = (1e-3 / (1e-6 + 1e-6) ** 0.5) * torch.tensor([[[1.0, -1, 1, -1]]])
     torch.testing.assert_close(layer(x, torch.zeros(1, 4)), expected)
@@ -104,9 +100,7 @@ def test_all_but_the_early_skips_can_be_trained() -> None:
     x, prompt, lengths, time, style, mu = inputs(0.0)
     estimator(x, prompt, lengths, time, style, mu).square().mean().backward()
     idle = [name for name, parameter in estimator.named_parameters() if parameter.grad is None]
-    expected = [
-        f"transformer.layers.{n}.skip_in_linear.{kind}" for n in range(3) for kind in ("weight", "bias")
-    ]
+    expected = [f"transformer.layers.{n}.skip_in_linear.{kind}" for n in range(3) for kind in ("weight", "bias")]
     assert idle == expected
 
 

@@ -20,8 +20,7 @@ def test_a_frame_has_the_same_noise_in_every_window() -> None:
 
 def test_noise_depends_on_seed_segment_and_frame() -> None:
     drawn = [
-        frame_noise(seed, segment, frame, 1)
-        for seed, segment, frame in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1))
+        frame_noise(seed, segment, frame, 1) for seed, segment, frame in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1))
     ]
     assert all(not torch.equal(a, b) for n, a in enumerate(drawn) for b in drawn[:n])
 

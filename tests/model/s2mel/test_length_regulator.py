@@ -19,9 +19,7 @@ def test_whole_map_is_the_float32_nearest_index() -> None:
         num_frames = frames_of(num_codes)
         index = whole_map(num_codes, num_frames)
         codes = torch.arange(num_codes, dtype=torch.float32)[None, None]
-        assert (
-            index.tolist() == F.interpolate(codes, size=num_frames, mode="nearest").long().flatten().tolist()
-        )
+        assert index.tolist() == F.interpolate(codes, size=num_frames, mode="nearest").long().flatten().tolist()
         if not torch.equal(index, torch.arange(num_frames) * num_codes // num_frames):
             differing.append(num_codes)
     assert len(differing) == 182
@@ -39,8 +37,8 @@ def test_streaming_map_is_the_same_in_every_window() -> None:
 
 
 def test_streaming_map_reads_every_code() -> None:
-    assert streaming_map(0, 300).unique().tolist() == list(range(300))
-    assert streaming_map(40, 30).unique().tolist() == list(range(30))
+    assert sorted(set(streaming_map(0, 300).tolist())) == list(range(300))
+    assert sorted(set(streaming_map(40, 30).tolist())) == list(range(30))
 
 
 def test_items_of_a_padded_batch_equal_their_own_runs(stage: S2MelStageModel) -> None:

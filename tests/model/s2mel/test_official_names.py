@@ -25,9 +25,7 @@ Shapes = dict[str, tuple[int, ...]]
 def published(file: str, section: str = "") -> Shapes:
     keys = json.loads(gzip.decompress(FULL_SIZE.read_bytes()))["files"][file]["keys"]
     return {
-        name.removeprefix(section): tuple(entry["shape"])
-        for name, entry in keys.items()
-        if name.startswith(section)
+        name.removeprefix(section): tuple(entry["shape"]) for name, entry in keys.items() if name.startswith(section)
     }
 
 

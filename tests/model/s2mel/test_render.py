@@ -37,9 +37,7 @@ def job_of(window: Window, codes: Tensor, latents: Tensor, mel: Tensor, prompt: 
     return WindowJob(window, codes[seen], latents[seen], prefix, prompt, seed=9, segment=1)
 
 
-def stream(
-    stage: S2MelStageModel, codes: Tensor, latents: Tensor, prompt: Prompt
-) -> tuple[Tensor, list[WindowJob]]:
+def stream(stage: S2MelStageModel, codes: Tensor, latents: Tensor, prompt: Prompt) -> tuple[Tensor, list[WindowJob]]:
     mel, jobs = torch.zeros(0, 80), []
     for window in all_windows(POLICY, len(codes)):
         jobs.append(job_of(window, codes, latents, mel, prompt))
@@ -60,9 +58,7 @@ def test_windows_add_up_to_the_segment(stage: S2MelStageModel, prompt: Prompt) -
     assert len(jobs) == 4
 
 
-def test_windows_of_different_streams_share_a_batch(
-    stage: S2MelStageModel, prompt: Prompt, voice: Voice
-) -> None:
+def test_windows_of_different_streams_share_a_batch(stage: S2MelStageModel, prompt: Prompt, voice: Voice) -> None:
     _, jobs = stream(stage, *spoken(40), prompt)
     _, others = stream(stage, *spoken(23, seed=1), cut_prompt(stage, voice, 15))
     mixed = [jobs[0], others[-1], jobs[2], others[0]]
@@ -101,14 +97,15 @@ def test_codes_behind_the_look_ahead_do_not_matter(stage: S2MelStageModel, promp
     assert not torch.equal(mel, other)
 
 
-@pytest.mark.parametrize(
-    "part", ["codes", "latents", "prefix_mel", "style", "mel", "condition", "seed", "segment"]
-)
+@pytest.mark.parametrize("part", ["codes", "latents", "prefix_mel", "style", "mel", "condition", "seed", "segment"])
 def test_everything_a_window_is_given_is_heard(stage: S2MelStageModel, prompt: Prompt, part: str) -> None:
     _, jobs = stream(stage, *spoken(40), prompt)
     job = jobs[1]
-    if part in ("seed", "segment"):
-        changed = replace(job, **{part: 77})
+    changed: WindowJob
+    if part == "seed":
+        changed = replace(job, seed=77)
+    elif part == "segment":
+        changed = replace(job, segment=77)
     elif part in ("style", "mel", "condition"):
         changed = replace(job, prompt=replace(prompt, **{part: getattr(prompt, part) + 0.5}))
     elif part == "codes":

@@ -17,7 +17,7 @@ def test_a_voice_has_the_promised_shapes(voice: Voice) -> None:
     assert voice["prompt_codes"].dtype == torch.int64
     assert voice["prompt_condition"].shape == (86, 18)
     assert voice["prompt_mel"].shape == (86, 80)
-    assert len(voice["prompt_codes"].unique()) > 5
+    assert len(set(voice["prompt_codes"].tolist())) > 5
 
 
 def test_another_recording_is_another_voice(stage: S2MelStageModel, voice: Voice) -> None:
@@ -33,7 +33,7 @@ def test_codes_are_nearest_by_angle_but_looked_up_as_they_are() -> None:
     quantizer = FactorisedQuantizer(2, 2, 2)
     quantizer.codebook.weight.data = torch.tensor([[10.0, 0.0], [0.1, 0.1]])
     for layer in (quantizer.in_project, quantizer.out_project):
-        layer.weight.data, layer.bias.data = torch.eye(2)[..., None], torch.zeros(2)
+        layer.load_state_dict({"weight": torch.eye(2)[..., None], "bias": torch.zeros(2)})
     # Nearer to row 1 in the plane, nearer to row 0 in angle.
     codes, features = quantizer(torch.tensor([[[1.0], [0.2]]]))
     assert codes.tolist() == [[0]]
@@ -55,9 +55,7 @@ def test_codes_of_a_batch_are_those_of_its_items(stage: S2MelStageModel) -> None
 
 
 def test_quantised_features_are_those_of_their_codes(stage: S2MelStageModel) -> None:
-    codes, quantised = stage.codec.quantize(
-        torch.randn(1, 20, 16, generator=torch.Generator().manual_seed(1))
-    )
+    codes, quantised = stage.codec.quantize(torch.randn(1, 20, 16, generator=torch.Generator().manual_seed(1)))
     torch.testing.assert_close(quantised, stage.codec.vq2emb(codes), rtol=1e-5, atol=1e-5)
 
 
@@ -71,8 +69,7 @@ def test_sizes_can_be_read_off_a_style_network() -> None:
 def test_the_last_segment_averages_the_frames_it_has() -> None:
     mask = ContextMask(2, 2, dilation=1)
     for layer in (mask.linear1, mask.linear2):
-        torch.nn.init.ones_(layer.weight)
-        torch.nn.init.zeros_(layer.bias)
+        layer.load_state_dict({k: torch.full_like(v, k == "weight") for k, v in layer.state_dict().items()})
     x = torch.zeros(1, 2, 150)
     x[..., 100:] = 1
     local = torch.zeros(150)

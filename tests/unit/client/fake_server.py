@@ -149,9 +149,7 @@ class FakeGateway(
             name = name or message.config.name
             data += message.audio
             if name in self.voices and data and self.voices[name].id != _digest(data):
-                await refuse(
-                    context, grpc.StatusCode.ALREADY_EXISTS, f"{name} is taken", reason="ALREADY_EXISTS"
-                )
+                await refuse(context, grpc.StatusCode.ALREADY_EXISTS, f"{name} is taken", reason="ALREADY_EXISTS")
         self.uploads += 1
         digest = _digest(data)
         if not data.startswith(b"RIFF"):

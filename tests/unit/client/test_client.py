@@ -51,9 +51,7 @@ async def test_every_option_reaches_the_server(client: Client, gateway: FakeGate
         model="mini",
         seed=0,
         emotion=Emotion({"happy": 0.5, "calm": 0.25}, weight=0.5, is_normalized=True),
-        sampling=Sampling(
-            temperature=0.7, top_p=0.9, top_k=0, repetition_penalty=2, max_codes=9, is_greedy=True
-        ),
+        sampling=Sampling(temperature=0.7, top_p=0.9, top_k=0, repetition_penalty=2, max_codes=9, is_greedy=True),
         render=Render(steps=4, cfg_rate=0, policy="whole", segment_gap_ms=0, max_segment_tokens=30),
         session_id="s",
     )

@@ -47,9 +47,7 @@ def _frames(path: Path) -> int:
         return int(file.getnframes())
 
 
-async def test_say_writes_a_wav_and_tells_the_seed(
-    address: str, gateway: FakeGateway, tmp_path: Path
-) -> None:
+async def test_say_writes_a_wav_and_tells_the_seed(address: str, gateway: FakeGateway, tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     options = (
         "--voice",
@@ -144,9 +142,7 @@ async def test_an_interrupt_ends_a_wait_for_text(address: str, gateway: FakeGate
     assert await asyncio.wait_for(process.wait(), 20) == 130
 
 
-async def test_a_refusal_is_one_line_and_keeps_the_old_file(
-    address: str, gateway: FakeGateway, tmp_path: Path
-) -> None:
+async def test_a_refusal_is_one_line_and_keeps_the_old_file(address: str, gateway: FakeGateway, tmp_path: Path) -> None:
     async def refusal(context: Context) -> None:
         await refuse(
             context,

@@ -76,9 +76,7 @@ def test_a_killed_process_can_be_started_again(system: LocalSystem) -> None:
     assert worker.pid != before
 
 
-def test_what_runs_is_found_again(
-    system: LocalSystem, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_runs_is_found_again(system: LocalSystem, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     background.record(system, tmp_path, run_dir=tmp_path)
     entries = background.recorded(tmp_path)
     assert [entry.name for entry in entries][-1] == GATEWAY

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError
 from services.common.stage.engine import Output
 from services.common.stage.policy import Policy
 from services.common.stage.segments import SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import DeviceInfo, Edge, EdgeKind, ParamSpec, StageSpec, TensorSpec, VoiceStep
-from services.common.tensors import Array, Tensors
 
 FATAL = 13
 """This number kills the engine."""

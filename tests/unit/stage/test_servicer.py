@@ -42,7 +42,7 @@ async def worker(slots: int = 2) -> AsyncIterator[Worker]:
     await server.start()
     running = asyncio.create_task(loop.run_forever())
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Worker(engine, loop, stage_pb2_grpc.StageStub(channel), running)  # type: ignore[arg-type]
+        yield Worker(engine, loop, stage_pb2_grpc.StageStub(channel), running)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await server.stop(None)
@@ -60,16 +60,14 @@ class Stream:
     """One Run call, message by message."""
 
     def __init__(self, it: Worker, **fields: object) -> None:
-        self.call = it.stub.Run()
+        self.call: Any = it.stub.Run()
         self.opening = stage_pb2.Open(**{"utterance_id": "u", "voice_hash": VOICE_HASH, **fields})  # type: ignore[arg-type]
 
     async def open(self, credit: int = 100) -> Stream:
         await self.call.write(stage_pb2.RunRequest(open=self.opening))
         answer = await read(self.call)
         if answer.HasField("need_voice"):
-            await self.call.write(
-                stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE)))
-            )
+            await self.call.write(stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
             answer = await read(self.call)
         assert answer.HasField("opened"), answer
         await self.credit(credit)
@@ -96,7 +94,8 @@ class Stream:
             answer = await read(self.call)
             assert answer is not grpc.aio.EOF, await self.call.code()
             if answer.HasField("chunk"):
-                return answer.chunk
+                chunk: stage_pb2.Chunk = answer.chunk
+                return chunk
 
     async def rest(self) -> tuple[list[int], stage_pb2.RunStats]:
         """All numbers that still come, and the stats of Done."""
@@ -141,9 +140,7 @@ async def test_a_known_voice_is_not_asked_for_again() -> None:
         first = await Stream(it).open()
         first.call.cancel()
         second = it.stub.Run()
-        await second.write(
-            stage_pb2.RunRequest(open=stage_pb2.Open(utterance_id="u2", voice_hash=VOICE_HASH))
-        )
+        await second.write(stage_pb2.RunRequest(open=stage_pb2.Open(utterance_id="u2", voice_hash=VOICE_HASH)))
 
         assert (await read(second)).HasField("opened")
 
@@ -317,9 +314,7 @@ async def test_nonsense_gets_a_typed_error_and_leaves_nothing_behind(case: str) 
         stream = Stream(it, **fields)  # type: ignore[arg-type]
         await stream.call.write(stage_pb2.RunRequest(open=stream.opening))
         if (await read(stream.call)) is not grpc.aio.EOF:
-            await stream.call.write(
-                stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE)))
-            )
+            await stream.call.write(stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
             await read(stream.call)
             if chunk is not None:
                 await stream.call.write(stage_pb2.RunRequest(chunk=chunk))
@@ -360,7 +355,7 @@ async def test_describe_states_edges_limits_and_needs() -> None:
 
 async def test_heartbeat_counts_free_slots() -> None:
     async with worker() as it:
-        beats = it.stub.Heartbeat(stage_pb2.HeartbeatRequest())
+        beats: Any = it.stub.Heartbeat(stage_pb2.HeartbeatRequest())
         assert (await beats.read()).free_slots == 2
         await Stream(it).open()
 

@@ -17,7 +17,6 @@ from services.s2mel_worker.model.windows import (
     window_borders,
 )
 
-
 settings.register_profile("windows", deadline=None, max_examples=60)
 settings.load_profile("windows")
 

@@ -1,0 +1,146 @@
+# Every target works from a fresh clone: it makes .venv and the gRPC stubs when they are missing.
+# What is needed beforehand: make, bash and Python 3.11 or newer.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP ?= $(BIN)/python -m pip install --disable-pip-version-check
+
+MODEL ?= models/mini
+OUT ?= var/demo.wav
+GATEWAY ?= 127.0.0.1:50051
+GPT ?= 127.0.0.1:50061
+S2MEL ?= 127.0.0.1:50062
+VOCODER ?= 127.0.0.1:50063
+
+# A stamp carries the checksum of what it stands for: going back to an older requirement file reinstalls.
+checksum = $(shell cat $(1) | cksum | tr ' ' '-')
+RUN_FILES := $(filter-out requirements/dev.txt requirements/recipe.txt,$(sort $(wildcard requirements/*.txt))) \
+	client/requirements.txt
+DEV_FILES := $(RUN_FILES) requirements/dev.txt
+PROTO_FILES := $(sort $(shell find protos -name '*.proto'))
+CLIENT_FILES := $(sort $(shell find client -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' \
+	-not -path 'client/build/*'))
+RUN := .venv/.run-$(call checksum,$(RUN_FILES))
+DEV := .venv/.dev-$(call checksum,$(DEV_FILES))
+STUBS := protos/.stamp
+CLIENT := .venv/.client-$(call checksum,$(CLIENT_FILES) $(PROTO_FILES))
+READY := $(RUN) $(STUBS) $(CLIENT)
+
+# Quotes the value of a variable for the shell, as it was given.
+quoted = '$(subst ','\'',$(value $(1)))'
+option = $(if $(value $(2)),$(1) $(call quoted,$(2)))
+# Names each package as pip comes to it; errors go to stderr untouched.
+packages = awk '/^Collecting / { printf "  %s\n", $$2; fflush() } /^Installing collected/ { print "  installing"; fflush() }'
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: $(READY) ## speak a sentence: TEXT="…" VOICE=me.wav OUT=hello.wav MODEL=DIR SEED=1
+	@$(BIN)/python -m bench.demo --model $(call quoted,MODEL) --out $(call quoted,OUT) \
+	    $(call option,--text,TEXT) $(call option,--voice,VOICE) $(call option,--seed,SEED) \
+	    $(call option,--threads,THREADS)
+
+.PHONY: up
+up: $(READY) ## start the services in the background: MODEL=DIR GATEWAY=HOST:PORT GPT= S2MEL= VOCODER= THREADS=
+	@$(BIN)/python -m bench.local up --model $(call quoted,MODEL) --gateway $(GATEWAY) --gpt $(GPT) \
+	    --s2mel $(S2MEL) --vocoder $(VOCODER) $(call option,--threads,THREADS)
+
+.PHONY: down
+down: $(READY) ## drain and stop them
+	@$(BIN)/python -m bench.local down
+
+.PHONY: status
+status: $(READY) ## show which of them serve
+	@$(BIN)/python -m bench.local status
+
+.PHONY: test
+test: $(READY) $(DEV) ## run all tests; ARGS="-k voices" picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(READY) $(DEV) ## check style, types, imports and protos
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=client $(BIN)/mypy -p services -p bench -p tests -p triptych
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/released.binpb
+
+.PHONY: fmt
+fmt: $(DEV) ## mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: protos
+protos: $(STUBS) ## make the gRPC stubs beside the .proto files
+
+.PHONY: protos-release
+protos-release: $(DEV) ## make the present protos the ones that `lint` compares with
+	$(BIN)/buf build -o protos/released.binpb
+
+.PHONY: client
+client: $(READY) ## install the client and its command into .venv
+
+.PHONY: parity
+parity: $(READY) ## compare every tensor with a golden pack: PACK=DIR
+	@$(if $(value PACK),,echo 'usage: make parity PACK=DIR' >&2; exit 2)
+	@$(BIN)/python -m bench.parity $(call quoted,PACK)
+
+.PHONY: weights
+weights: $(READY) .venv/.weights-$(call checksum,requirements/weights.txt requirements/export.txt) ## fetch the official checkpoint: DIR=models/indextts2 ACCEPT=yes TEXT_EMOTION=yes
+	@$(if $(value DIR),,echo 'usage: make weights DIR=models/indextts2' >&2; exit 2)
+	@$(BIN)/python -m bench.weights $(call quoted,DIR) $(if $(filter yes,$(ACCEPT)),--accept-licence) \
+	    $(if $(filter yes,$(TEXT_EMOTION)),--text-emotion)
+
+.PHONY: random-checkpoint
+random-checkpoint: $(READY) ## write a full-size checkpoint of random values: DIR=var/random
+	@$(if $(value DIR),,echo 'usage: make random-checkpoint DIR=var/random' >&2; exit 2)
+	@$(BIN)/python -m bench.random_checkpoint $(call quoted,DIR)
+
+.PHONY: export
+export: $(READY) .venv/.weights-$(call checksum,requirements/weights.txt requirements/export.txt) ## make vocoder.onnx of a checkpoint: MODEL=DIR
+	@$(BIN)/python -m services.vocoder_worker.export $(call quoted,MODEL)
+
+.PHONY: clean
+clean: ## remove what was built; `make down` first
+	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis client/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find protos -name '*_pb2*.py*' -delete
+	rm -f $(STUBS)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	@echo 'making .venv'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'python3 -m venv failed (on Debian: apt install python3-venv)' >&2; exit 1; }
+
+$(RUN): | .venv/bin/python
+	@echo 'installing requirements/run.txt (the first time this fetches torch, which takes a while)'
+	@$(PIP) -r requirements/run.txt -r client/requirements.txt | $(packages)
+	@rm -f .venv/.run-* && touch $@
+
+$(DEV): $(RUN)
+	@echo 'installing requirements/dev.txt'
+	@$(PIP) -r requirements/dev.txt -r client/requirements.txt | $(packages)
+	@rm -f .venv/.dev-* && touch $@
+
+.venv/.weights-%: $(RUN)
+	@echo 'installing requirements/weights.txt and requirements/export.txt'
+	@$(PIP) -r requirements/weights.txt -r requirements/export.txt | $(packages)
+	@rm -f .venv/.weights-* && touch $@
+
+$(STUBS): $(PROTO_FILES) | $(RUN)
+	@echo 'making the gRPC stubs'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. \
+	    --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTO_FILES)
+	@touch $@
+
+$(CLIENT): | $(RUN)
+	@echo 'installing the client'
+	@$(PIP) --quiet --no-build-isolation --no-deps --force-reinstall ./client
+	@rm -f .venv/.client-* && touch $@
