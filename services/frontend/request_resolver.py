@@ -131,7 +131,7 @@ def capabilities(pipeline: Pipeline) -> list[str]:
 def _vector_option(vector: synthesis_pb2.EmotionVector, pipeline: Pipeline) -> Tensors:
     if VECTOR_OPTION not in pipeline.options():
         raise validation.unsupported("config.emotion.vector")
-    return {VECTOR_OPTION: np.asarray(validation.emotion_strengths(vector), np.float32)}
+    return {VECTOR_OPTION: np.asarray(validation.emotion_strengths(vector), np.float64)}
 
 
 def _inputs(pool: Pool, extras: Extras, features: Tensors) -> StageInputs:

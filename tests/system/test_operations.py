@@ -60,7 +60,7 @@ def test_one_utterance_id_is_on_the_logs_of_all_processes_and_no_text(system: Lo
         lines = [json.loads(line) for line in text.splitlines()]
         mine = [line for line in lines if line.get("utterance_id") == utterance]
         assert mine, f"{process.name} logged nothing of the utterance"
-        assert {line["session_id"] for line in mine} == {"session-1"}
+        assert {line["session_id"] for line in mine} == {"session-1"}, process.name
         traces |= {line["trace_id"] for line in mine}
     assert len(traces) == 1
 

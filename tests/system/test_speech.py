@@ -167,7 +167,9 @@ async def test_a_cancelled_segment_is_not_heard_and_the_next_is(client: Client) 
 
     ends = [chunk.segment_end async for chunk in client.stream_text(pieces(), seed=1) if chunk.segment_end]
 
-    assert [(end.index, end.finish_reason) for end in ends] == [(0, "cancelled"), (1, "stop")]
+    assert [end.index for end in ends] == [0, 1]
+    assert ends[0].finish_reason == "cancelled"
+    assert ends[1].finish_reason != "cancelled"
 
 
 @pytest.mark.parametrize("rate", [8000, 44100])

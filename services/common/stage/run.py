@@ -18,6 +18,9 @@ from services.common.stage.voice_cache import VoiceCache
 
 logger = structlog.get_logger(__name__)
 
+HALF_CLOSE_SECONDS = 5.0
+"""How long a caller may take to half-close after Done."""
+
 Requests = AsyncIterator[stage_pb2.RunRequest]
 
 
@@ -57,6 +60,9 @@ class Run:
                     self._unfinished.discard(item.segment)
                 yield stage_pb2.RunResponse(chunk=convert.chunk_to_proto(item))
             yield stage_pb2.RunResponse(done=stage_pb2.Done(stats=convert.stats_to_proto(self._session.stats)))
+            self._loop.close(self._session)
+            # A call that ends while its caller still writes loses its status: let the caller end it.
+            await asyncio.wait([reader], timeout=HALF_CLOSE_SECONDS)
         finally:
             reader.cancel()
 
