@@ -67,7 +67,7 @@ test: $(READY) $(DEV) ## run all tests; ARGS="-k voices" picks some
 lint: $(READY) $(DEV) ## check style, types, imports and protos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=client $(BIN)/mypy -p services -p bench -p tests -p triptych
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/released.binpb

@@ -97,6 +97,7 @@ class Admission:
         finally:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
+            self.changed.notify()
 
     def dispatch(self) -> None:
         """Place whom there is room for; called when slots or workers have changed."""

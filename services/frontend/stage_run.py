@@ -12,6 +12,7 @@ import grpc
 from protos.tts.stages.v1 import stage_pb2
 from services.common.errors import StageFailedError, StageLostError, TtsError
 from services.common.grpc_errors import from_rpc_error
+from services.frontend.call_writing import write_all
 from services.frontend.wakeup import Wakeup
 from services.frontend.workers import WorkerLink
 
@@ -64,7 +65,8 @@ class StageRun:
         self._failure: TtsError | None = None
         self._wakeup = Wakeup()
         self._reader: asyncio.Task[None] | None = None
-        self._call = link.stub.Run(self._requests(), timeout=timeout_seconds, metadata=tuple(metadata))
+        self._call = link.stub.Run(timeout=timeout_seconds, metadata=tuple(metadata))
+        self._writer = asyncio.create_task(write_all(self._call, self._outgoing))
 
     async def open(self) -> None:
         """Get the worker to begin.
@@ -117,13 +119,10 @@ class StageRun:
         self._outgoing.put_nowait(None)
         if not self._is_done:
             self._call.cancel()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-
-    async def _requests(self) -> AsyncIterator[stage_pb2.RunRequest]:
-        while (request := await self._outgoing.get()) is not None:
-            yield request
+        tasks = [task for task in (self._reader, self._writer) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _send(self, request: stage_pb2.RunRequest) -> None:
         if not self._has_done:

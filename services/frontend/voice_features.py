@@ -15,7 +15,7 @@ from protos.tts.stages.v1 import stage_pb2
 from services.common import tensors
 from services.common.errors import StageFailedError
 from services.common.grpc_errors import from_rpc_error
-from services.common.arrays import Tensors
+from services.common.arrays import Array, Tensors
 from services.frontend.recording import Decoder, Recording
 from services.frontend.stage_run import StageVoice
 from services.frontend.topology import Pipeline, Pool
@@ -63,7 +63,7 @@ def in_order(steps: list[VoiceStep]) -> Iterator[VoiceStep]:
         left = [step for step in left if step not in ready]
 
 
-def for_stage(features: Mapping[str, tensors.Array], pool: Pool) -> StageVoice:
+def for_stage(features: Mapping[str, Array], pool: Pool) -> StageVoice:
     """The part of a voice's features that one stage needs, and its hash."""
     wanted = {spec.name: features[spec.name] for spec in pool.about.conditions if spec.name in features}
     if not wanted:
@@ -148,7 +148,7 @@ def _needed(pipeline: Pipeline) -> set[str]:
     return {name for name, spec in pipeline.conditions().items() if not spec.is_optional}
 
 
-def _cut(step: VoiceStep, name: str, recording: Recording, values: Tensors) -> tensors.Array:
+def _cut(step: VoiceStep, name: str, recording: Recording, values: Tensors) -> Array:
     match = AUDIO.fullmatch(name)
     if match is None:
         return values[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import structlog
@@ -47,7 +48,8 @@ class WorkerLink:
         self.leased = 0
         """Slots that this gateway holds; only admission changes it."""
         self._foreign = 0
-        self._health = health_pb2_grpc.HealthStub(channel)
+        # The typeshed stubs leave its methods out.
+        self._health: Any = health_pb2_grpc.HealthStub(channel)
         self._channel = channel
         self._on_change = on_change
         self._retry_seconds = retry_seconds

@@ -13,7 +13,8 @@ import numpy as np
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 from services.common import tensors
 from services.common.errors import InvalidRequestError, OverloadedError, StageFailedError, TtsError, WrongModelError
-from services.common.arrays import Tensors
+from services.common.arrays import Array, Tensors
+from services.frontend.wakeup import Wakeup
 
 MODEL = "fake"
 REVISION = "r1"
@@ -93,7 +94,7 @@ def describe(stage: str, *, slots: int = 2, revision: str = REVISION) -> stage_p
         )
         about.conditions.append(Spec(name="latents", dtype="float32", shape=[4]))
         about.conditions.append(Spec(name="self_emovec", dtype="float32", shape=[4]))
-        about.options.append(Spec(name="emotion_vector", dtype="float32", shape=[8], is_optional=True))
+        about.options.append(Spec(name="emotion_vector", dtype="float64", shape=[8], is_optional=True))
         about.options.append(Spec(name="emotion_emovec", dtype="float32", shape=[4], is_optional=True))
         about.voice_steps.add(name="semantic", takes=["audio_16000"], gives=["w2v"], max_audio_seconds=15)
         about.voice_steps.add(name="latents", takes=["w2v", "style"], gives=["latents", "self_emovec"])
@@ -139,7 +140,7 @@ class FakeStage(stage_pb2_grpc.StageServicer):
         self.num_open = 0
         self.metadata: list[dict[str, str | bytes]] = []
         self.encoded: list[str] = []
-        self.changed = asyncio.Condition()
+        self.changed = Wakeup()
         self._voices: dict[str, Tensors] = {}
 
     @property
@@ -147,8 +148,7 @@ class FakeStage(stage_pb2_grpc.StageServicer):
         return self.about.stage
 
     async def until(self, is_true: Callable[[], bool]) -> None:
-        async with self.changed:
-            await self.changed.wait_for(is_true)
+        await self.changed.until(is_true)
 
     async def Describe(self, request: stage_pb2.DescribeRequest, context: Context) -> stage_pb2.DescribeResponse:
         return self.about
@@ -187,7 +187,7 @@ class FakeStage(stage_pb2_grpc.StageServicer):
             assert tensors.digest(voice) == opening.voice_hash
             self._voices[opening.voice_hash] = voice
         self.metadata.append(dict(context.invocation_metadata() or ()))
-        await self._count(+1)
+        self._count(+1)
         try:
             yield stage_pb2.RunResponse(opened=stage_pb2.Opened(worker=self.about.worker))
             yield stage_pb2.RunResponse(credit=stage_pb2.Credit(chunks=self.behaviour.window))
@@ -195,9 +195,7 @@ class FakeStage(stage_pb2_grpc.StageServicer):
             async for answer in run.answers(requests):
                 yield answer
         finally:
-            self.num_open -= 1
-            # A cancelled call may not wait for the lock; another task tells the tests.
-            asyncio.get_running_loop().create_task(self._count(0))
+            self._count(-1)
 
     def _check(self, opening: stage_pb2.Open) -> None:
         self.opens.append(opening)
@@ -207,10 +205,9 @@ class FakeStage(stage_pb2_grpc.StageServicer):
             self.behaviour.refusals = max(self.behaviour.refusals - 1, 0)
             raise OverloadedError("all slots are taken", stage=self.stage)
 
-    async def _count(self, change: int) -> None:
-        async with self.changed:
-            self.num_open += change
-            self.changed.notify_all()
+    def _count(self, change: int) -> None:
+        self.num_open += change
+        self.changed.notify()
 
 
 class _FakeRun:
@@ -274,6 +271,7 @@ class _FakeRun:
             is_end = given.is_segment_end and index == len(pieces) - 1
             self._num_sent += 1
             self._stage.events.append((self._stage.stage, "end" if is_end else "chunk", given.segment))
+            self._stage.changed.notify()
             yield stage_pb2.Chunk(
                 segment=given.segment,
                 start=start,
@@ -328,7 +326,7 @@ class _FakeRun:
             yield {"pcm": samples}, len(samples)
 
 
-def _codes(ids: tensors.Array, seed: int) -> tensors.Array:
+def _codes(ids: Array, seed: int) -> Array:
     tokens = np.repeat(ids.astype(np.int64), CODES_PER_TOKEN)
     return ((tokens * 31 + np.arange(len(tokens)) + seed % 1009) % 8191 + 1).astype(np.int32)
 

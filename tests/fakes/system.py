@@ -34,7 +34,7 @@ Register = Callable[[grpc.aio.Server], object]
 class FakeText:
     """The real segmenter over tokens that are the words' lengths; every sentence is a segment."""
 
-    languages = ("en",)
+    languages: tuple[str, ...] = ("en",)
     default_policy = SegmentPolicy(max_tokens=40, merge_tokens=1, first_merge_tokens=1)
     max_tokens_limit = 40
 
@@ -128,9 +128,9 @@ async def fake_system(
                 address=address,
                 events=events,
                 links=links,
-                speech=synthesis_pb2_grpc.TextToSpeechStub(channel),  # type: ignore[arg-type]
-                voices=voices_pb2_grpc.VoicesStub(channel),  # type: ignore[arg-type]
-                models=models_pb2_grpc.ModelsStub(channel),  # type: ignore[arg-type]
+                speech=synthesis_pb2_grpc.TextToSpeechStub(channel),
+                voices=voices_pb2_grpc.VoicesStub(channel),
+                models=models_pb2_grpc.ModelsStub(channel),
                 stops=servers,
             )
     finally:

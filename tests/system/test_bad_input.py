@@ -153,9 +153,8 @@ def fields_of(error: grpc.aio.AioRpcError) -> tuple[str, list[str]]:
 
 
 async def still_serves(channel: grpc.aio.Channel) -> None:
-    answer = await health_pb2_grpc.HealthStub(channel).Check(
-        health_pb2.HealthCheckRequest(service="tts.v1.TextToSpeech")
-    )
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service="tts.v1.TextToSpeech"))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
