@@ -48,6 +48,15 @@ def compare_stage(pack: Pack, stage: str, stage_producers: Sequence[Producer]) -
     ]
 
 
+def reproduce(pack: Pack, stages: Sequence[str]) -> dict[str, list[Comparison]]:
+    """Compare the tensors of these stages of a pack and, with the stage `text`, its text cases."""
+    known = producers()
+    by_stage = {stage: compare_stage(pack, stage, known.get(stage, [])) for stage in stages}
+    if "text" in stages:
+        by_stage["text cases"] = [text_comparison(check) for check in check_text(pack)]
+    return by_stage
+
+
 def text_comparison(check: TextCheck) -> Comparison:
     """A text case in the form of a tensor that must be equal."""
     expectation = Expectation("text", check.name, (), tol_abs=0.0, tol_rel=0.0, exact=True)
@@ -74,11 +83,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--stage", action="append", help="only this stage; may be repeated")
     parser.add_argument("--report", type=Path, default=_REPORT)
     options = parser.parse_args(arguments)
-    pack, known = Pack(options.pack), producers()
+    pack = Pack(options.pack)
     stages = [stage for stage in pack.stages if not options.stage or stage in options.stage]
-    by_stage = {stage: compare_stage(pack, stage, known.get(stage, [])) for stage in stages}
-    if "text" in stages:
-        by_stage["text cases"] = [text_comparison(check) for check in check_text(pack)]
+    by_stage = reproduce(pack, stages)
     missed = [line for comparisons in by_stage.values() for line in misses(comparisons)]
     print(table(by_stage))
     for line in missed:

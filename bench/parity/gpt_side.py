@@ -91,9 +91,7 @@ def gpt_cond(pack: Pack) -> dict[str, Array]:
     emotion_frames = stage.voice.emo_conditioning_encoder(inputs["emo_cond_emb"][None])
     mixed = {
         "mid.emovec_mat": emotion.weighted_rows(conditions.emotion_rows, weights),
-        "mid.emovec_mat_scaled": emotion.weighted_rows(
-            conditions.emotion_rows, emotion.scale_weights(weights, alpha)
-        ),
+        "mid.emovec_mat_scaled": emotion.weighted_rows(conditions.emotion_rows, emotion.scale_weights(weights, alpha)),
         "out.emovec_alpha07": stage.emotion_vector(conditions, recording=other, alpha=settings["emo_alpha"]),
         "out.emovec_default": stage.emotion_vector(conditions),
         "out.emovec_emo": other,

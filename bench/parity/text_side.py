@@ -52,8 +52,7 @@ def text(pack: Pack) -> dict[str, Array]:
     pieces = tokenizer.pieces(pretokenize(normalized))
     segments = split_pieces(pieces, pack.settings["max_text_tokens_per_segment"])
     return {
-        f"out.text_ids_segment{index}": np.array([tokenizer.ids(segment)])
-        for index, segment in enumerate(segments)
+        f"out.text_ids_segment{index}": np.array([tokenizer.ids(segment)]) for index, segment in enumerate(segments)
     }
 
 

@@ -1,4 +1,8 @@
-"""Producers of the stages that need all networks: prompt, utterance, and the audio of text."""
+"""Producers of the stages that need all networks: prompt, utterance, and the audio of text.
+
+They start from the recordings. In a pack without the stage `prompt` they start from what it stores of
+the voice as inputs of other stages, so that a pack can do without the networks of that chain.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,9 @@ def vocoder(pack: Pack) -> nn.Module:
 @lru_cache(maxsize=1)
 @torch.inference_mode()
 def prompt_of(pack: Pack) -> Prompt:
-    """The whole prompt chain from the wav file."""
+    """The whole prompt chain from the wav file, or what the pack stores of it."""
+    if "prompt" not in pack.stages:
+        return stored_prompt(pack)
     stage, path = gpt_stage(pack), pack.directory / pack.settings["prompt_wav"]
     audio_22k = read_audio(path, VOICE_RATE_HZ)
     voice = stage.voice_features(audio_22k)
@@ -52,6 +58,29 @@ def prompt_of(pack: Pack) -> Prompt:
     emo_cond = stage.emotion_features(read_audio(path, 16000))
     conditions = stage.condition(voice["spk_cond"], emo_cond, s2mel["style"])
     return Prompt(voice["spk_cond"], emo_cond, s2mel, conditions)
+
+
+def stored_prompt(pack: Pack) -> Prompt:
+    """The voice from the inputs of `gpt_cond` and `s2mel` and the codes of `codec`."""
+
+    def stored(stage: str, name: str) -> Tensor:
+        return torch.from_numpy(pack.tensor(stage, name))[0]
+
+    spk_cond, emo_cond = (stored("gpt_cond", f"in.{name}") for name in ("spk_cond_emb", "emo_cond_emb_of_prompt"))
+    s2mel = Voice(
+        style=stored("s2mel", "in.style"),
+        prompt_codes=stored("codec", "out.codes"),
+        prompt_condition=stored("s2mel", "out.prompt_condition"),
+        prompt_mel=stored("s2mel", "in.ref_mel").T,
+    )
+    return Prompt(spk_cond, emo_cond, s2mel, gpt_stage(pack).condition(spk_cond, emo_cond, s2mel["style"]))
+
+
+def other_recording(pack: Pack) -> Tensor:
+    """Semantic embeddings (T, W) of the second recording, from the wav file or stored."""
+    if "prompt" not in pack.stages:
+        return torch.from_numpy(pack.tensor("gpt_cond", "in.emo_cond_emb"))[0]
+    return gpt_stage(pack).emotion_features(read_audio(pack.directory / pack.settings["emo_wav"], 16000))
 
 
 def prompt(pack: Pack) -> dict[str, Array]:
@@ -123,9 +152,7 @@ def utterance(pack: Pack) -> dict[str, Array]:
     inputs, settings, stage = pack.inputs("utterance"), pack.settings, gpt_stage(pack)
     text_ids, noise = inputs["text_ids"][0].tolist(), torch.from_numpy(inputs["noise_gen"])[0].T
     conditions = prompt_of(pack).conditions
-    other = stage.recording_emovec(
-        stage.emotion_features(read_audio(pack.directory / settings["emo_wav"], 16000))
-    )
+    other = stage.recording_emovec(other_recording(pack))
     weights, alpha = settings["emo_vector"], settings["emo_vector_alpha"]
     emovecs = {
         "": stage.emotion_vector(conditions),

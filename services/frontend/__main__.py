@@ -126,9 +126,7 @@ async def _main(settings: FrontendSettings) -> None:
     config = load_config(settings.model_dir)
     gateway, recordings = await asyncio.to_thread(build_gateway, settings, config, board)
     metrics.QUEUE_DEPTH.set_function(lambda: gateway.admission.queue_depth)
-    async with watching(
-        gateway, settings.worker_addresses, silence_seconds=settings.heartbeat_silence_seconds
-    ):
+    async with watching(gateway, settings.worker_addresses, silence_seconds=settings.heartbeat_silence_seconds):
         await server.serve(
             lambda grpc_server: register_servicers(grpc_server, gateway, recordings),
             address=settings.address,

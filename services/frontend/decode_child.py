@@ -73,7 +73,9 @@ def decode(data: bytes, job: Job) -> tuple[dict[str, Any], list[Samples]]:
         raise RefusedError("RECORDING_TOO_SHORT", f"the recording lasts {seconds:.2f} s; {_allowed_seconds(job)}")
     used = mono[: int(job.used_seconds * rate)]
     if float(np.abs(used).max()) < SILENT_PEAK:
-        raise RefusedError("RECORDING_SILENT", "the part of the recording that is used is silent; its peak is below -60 dB")
+        raise RefusedError(
+            "RECORDING_SILENT", "the part of the recording that is used is silent; its peak is below -60 dB"
+        )
     facts = {
         "duration_seconds": seconds,
         "used_seconds": min(seconds, job.used_seconds),
@@ -88,7 +90,9 @@ def _open(data: bytes) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(io.BytesIO(data))
     except soundfile.SoundFileError as error:
-        raise RefusedError("RECORDING_NOT_AUDIO", "this is no audio file; WAV, FLAC, MP3 and Ogg are allowed") from error
+        raise RefusedError(
+            "RECORDING_NOT_AUDIO", "this is no audio file; WAV, FLAC, MP3 and Ogg are allowed"
+        ) from error
 
 
 def _check_format(file: soundfile.SoundFile, job: Job) -> None:

@@ -106,9 +106,7 @@ class Utterance:
         clock = asyncio.get_running_loop().time
         give_up = clock() + self._limits.open_retry_seconds
         while len(self._work.text):
-            lease = await self._admission.acquire(
-                self._pipeline, number=self._number, priority=self.request.priority
-            )
+            lease = await self._admission.acquire(self._pipeline, number=self._number, priority=self.request.priority)
             try:
                 if not len(self._work.text):
                     # Cancelled while it waited for its slots.

@@ -11,8 +11,8 @@ import numpy as np
 from protos.tts.stages.v1 import stage_pb2
 from protos.tts.v1 import synthesis_pb2
 from services.common import tensors
-from services.common.errors import InvalidRequestError
 from services.common.arrays import Tensors
+from services.common.errors import InvalidRequestError
 from services.frontend import validation
 from services.frontend.speech import SpeechRequest, StageInputs
 from services.frontend.topology import Pipeline, Pool, Topology

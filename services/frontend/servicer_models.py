@@ -16,9 +16,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
         self._topology = topology
         self._limits = limits
 
-    async def List(
-        self, request: models_pb2.ListModelsRequest, context: Context
-    ) -> models_pb2.ListModelsResponse:
+    async def List(self, request: models_pb2.ListModelsRequest, context: Context) -> models_pb2.ListModelsResponse:
         return models_pb2.ListModelsResponse(models=[self._model(each) for each in self._topology.pipelines()])
 
     async def Get(self, request: models_pb2.GetModelRequest, context: Context) -> models_pb2.Model:

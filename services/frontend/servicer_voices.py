@@ -33,15 +33,11 @@ class VoicesServicer(voices_pb2_grpc.VoicesServicer):
         voice = await self._voices.get(request.name)
         return convert.voice_to_proto(_shown_name(request.name, voice), voice)
 
-    async def List(
-        self, request: voices_pb2.ListVoicesRequest, context: Context
-    ) -> voices_pb2.ListVoicesResponse:
+    async def List(self, request: voices_pb2.ListVoicesRequest, context: Context) -> voices_pb2.ListVoicesResponse:
         entries = await self._voices.entries()
         return voices_pb2.ListVoicesResponse(voices=[convert.voice_to_proto(name, voice) for name, voice in entries])
 
-    async def Delete(
-        self, request: voices_pb2.DeleteVoiceRequest, context: Context
-    ) -> voices_pb2.DeleteVoiceResponse:
+    async def Delete(self, request: voices_pb2.DeleteVoiceRequest, context: Context) -> voices_pb2.DeleteVoiceResponse:
         await self._voices.delete(request.name)
         return voices_pb2.DeleteVoiceResponse()
 

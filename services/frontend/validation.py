@@ -123,7 +123,9 @@ def segment_tokens(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline) ->
         return 0
     limit = pipeline.max_segment_tokens
     return int(
-        in_range(config.render.max_segment_tokens, min(MIN_SEGMENT_TOKENS, limit), limit, "config.render.max_segment_tokens")
+        in_range(
+            config.render.max_segment_tokens, min(MIN_SEGMENT_TOKENS, limit), limit, "config.render.max_segment_tokens"
+        )
     )
 
 
@@ -143,7 +145,9 @@ def policy(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline) -> stage_p
     name = config.render.policy or names[0]
     if name not in names:
         raise InvalidRequestError(
-            f"config.render.policy is not one of: {', '.join(names)}", field="config.render.policy", reason="OUT_OF_RANGE"
+            f"config.render.policy is not one of: {', '.join(names)}",
+            field="config.render.policy",
+            reason="OUT_OF_RANGE",
         )
     chosen = stage_pb2.Policy()
     chosen.CopyFrom(pipeline.default_policy)

@@ -13,9 +13,9 @@ import structlog
 
 from protos.tts.stages.v1 import stage_pb2
 from services.common import tensors
+from services.common.arrays import Array, Tensors
 from services.common.errors import StageFailedError
 from services.common.grpc_errors import from_rpc_error
-from services.common.arrays import Array, Tensors
 from services.frontend.recording import Decoder, Recording
 from services.frontend.stage_run import StageVoice
 from services.frontend.topology import Pipeline, Pool

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from services.common.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
 from services.common.arrays import Tensors
+from services.common.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
 from services.frontend.recording import RecordingFacts
 
 logger = structlog.get_logger(__name__)
@@ -152,7 +152,9 @@ class VoiceStore:
         voice = self.find(name, field_path="name")
         if name in voice.bundled_names:
             raise InvalidRequestError(
-                f"voice {name!r} is bundled with the model and cannot be deleted", field="name", reason="VOICE_READ_ONLY"
+                f"voice {name!r} is bundled with the model and cannot be deleted",
+                field="name",
+                reason="VOICE_READ_ONLY",
             )
         names = tuple(each for each in voice.names if each != name)
         if name not in voice.names:

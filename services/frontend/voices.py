@@ -7,8 +7,8 @@ from pathlib import Path
 
 import structlog
 
-from services.common.errors import InvalidRequestError, NotFoundError, StageLostError, TtsError
 from services.common.arrays import Tensors
+from services.common.errors import InvalidRequestError, NotFoundError, StageLostError, TtsError
 from services.frontend.recording import Decoder
 from services.frontend.topology import Pipeline, Topology
 from services.frontend.voice_features import VoiceFeatures, audio_rates, voice_steps

@@ -88,9 +88,7 @@ class WorkerLink:
 
     async def _describe(self) -> None:
         about = await self.stub.Describe(stage_pb2.DescribeRequest(), timeout=CALL_SECONDS)
-        health = await self._health.Check(
-            health_pb2.HealthCheckRequest(service=STAGE_SERVICE), timeout=CALL_SECONDS
-        )
+        health = await self._health.Check(health_pb2.HealthCheckRequest(service=STAGE_SERVICE), timeout=CALL_SECONDS)
         if health.status != health_pb2.HealthCheckResponse.SERVING:
             raise StageLostError(f"{about.stage} at {self.address} is not serving", stage=about.stage)
         self.about = about
@@ -117,9 +115,7 @@ class WorkerLink:
             self._last_problem = ""
             about = self.about
             assert about is not None
-            logger.info(
-                "worker_up", address=self.address, stage=about.stage, worker=about.worker, slots=about.slots
-            )
+            logger.info("worker_up", address=self.address, stage=about.stage, worker=about.worker, slots=about.slots)
         if before != (self.is_up, self.is_draining, self._foreign):
             self._on_change()
 

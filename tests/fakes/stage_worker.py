@@ -12,8 +12,8 @@ import numpy as np
 
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 from services.common import tensors
-from services.common.errors import InvalidRequestError, OverloadedError, StageFailedError, TtsError, WrongModelError
 from services.common.arrays import Array, Tensors
+from services.common.errors import InvalidRequestError, OverloadedError, StageFailedError, TtsError, WrongModelError
 from services.frontend.wakeup import Wakeup
 
 MODEL = "fake"
@@ -215,7 +215,7 @@ class _FakeRun:
         self._stage = stage
         self._seed = opening.seed
         self._max_codes = int(opening.params.get("max_codes", 100))
-        self._inputs: asyncio.Queue[stage_pb2.Chunk | None | TtsError] = asyncio.Queue()
+        self._inputs: asyncio.Queue[stage_pb2.Chunk | TtsError | None] = asyncio.Queue()
         self._credit = asyncio.Semaphore(0)
         self._cancelled: set[int] = set()
         self._cancel = asyncio.Event()

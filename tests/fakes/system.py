@@ -146,7 +146,7 @@ def bundled(directory: Path) -> Path:
     return voices
 
 
-def tone(*, seconds: float, rate: int = 16_000, hertz: float = 220.0) -> "np.typing.NDArray[np.float32]":
+def tone(*, seconds: float, rate: int = 16_000, hertz: float = 220.0) -> np.typing.NDArray[np.float32]:
     time = np.arange(int(seconds * rate)) / rate
     return (0.3 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
 

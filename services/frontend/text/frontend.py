@@ -107,9 +107,7 @@ class _Frontend:
 
     def _encode_pieces(self, pieces: Sequence[str]) -> Encoded:
         ids = self._tokenizer.ids(pieces)
-        unknown = [
-            piece for piece, token in zip(pieces, ids, strict=True) if self._tokenizer.is_unknown(token)
-        ]
+        unknown = [piece for piece, token in zip(pieces, ids, strict=True) if self._tokenizer.is_unknown(token)]
         return Encoded(tuple(ids), len(unknown), _unknown_warning(unknown))
 
     def _checked(self, max_tokens: int | None, default: int) -> int:
@@ -127,9 +125,7 @@ class _Frontend:
 class IndexTts2Frontend(_Frontend):
     """Chinese and English words in SentencePiece pieces (§3)."""
 
-    def __init__(
-        self, config: CheckpointConfig, tokenizer: Tokenizer, backend: Backend, glossary: Glossary
-    ) -> None:
+    def __init__(self, config: CheckpointConfig, tokenizer: Tokenizer, backend: Backend, glossary: Glossary) -> None:
         super().__init__(config, tokenizer)
         self._is_upper = config.triptych.text.uppercase
         self._mended = TextNormalizer(backend, glossary=glossary)
@@ -178,9 +174,7 @@ class PhonemeFrontend(_Frontend):
         return Encoded(known, len(ids) - len(known) + len(foreign), _unknown_warning(foreign))
 
 
-def build_frontend(
-    config: CheckpointConfig, model_dir: Path | str, *, backend: Backend | None = None
-) -> TextFrontend:
+def build_frontend(config: CheckpointConfig, model_dir: Path | str, *, backend: Backend | None = None) -> TextFrontend:
     """Return the front end that a checkpoint's config names (`triptych.text.frontend`).
 
     Raises:
@@ -197,9 +191,7 @@ def build_frontend(
 def _spoken(segments: list[Segment]) -> list[Segment]:
     if segments:
         return segments
-    raise InvalidRequestError(
-        "text has nothing that this model can speak", field="text", reason="TEXT_NOT_SPEAKABLE"
-    )
+    raise InvalidRequestError("text has nothing that this model can speak", field="text", reason="TEXT_NOT_SPEAKABLE")
 
 
 def _unknown_warning(unknown: Sequence[str]) -> tuple[str, ...]:
@@ -208,9 +200,7 @@ def _unknown_warning(unknown: Sequence[str]) -> tuple[str, ...]:
     return (f"{len(unknown)} unknown to the model: {' '.join(dict.fromkeys(unknown))}",)
 
 
-def _place(
-    parts: Sequence[Sequence[str]], text: str, encode: Callable[[Sequence[str]], Encoded]
-) -> list[Segment]:
+def _place(parts: Sequence[Sequence[str]], text: str, encode: Callable[[Sequence[str]], Encoded]) -> list[Segment]:
     """Make segments of published parts. Their spans are estimates: in proportion to their tokens."""
     num_tokens = sum(map(len, parts))
     segments: list[Segment] = []
@@ -220,9 +210,7 @@ def _place(
         end = len(text) * passed // num_tokens
         encoded = encode(part)
         segments.append(
-            Segment(
-                index, text[start:end], start, end, encoded.token_ids, encoded.num_unknown, encoded.warnings
-            )
+            Segment(index, text[start:end], start, end, encoded.token_ids, encoded.num_unknown, encoded.warnings)
         )
         start = end
     return segments

@@ -16,9 +16,7 @@ _STOP_MARK = "<S>"  # passes through the FSTs unchanged, as the placeholders of 
 
 # Text of words alone: wetext returns it unchanged after 0.5 ms per character, or makes a Sunday of the Sun.
 # A full stop may follow only a word that cannot be an abbreviation.
-_WORDS_ONLY = re.compile(
-    r"(?:<H>|[A-Za-z ,;!?'’‘“”()…-]|(?<=[a-z]{4})\.(?=[ '’”)]|$)|(?<=\b[Nn]o)\.(?=[ '’”)]|$))*"
-)
+_WORDS_ONLY = re.compile(r"(?:<H>|[A-Za-z ,;!?'’‘“”()…-]|(?<=[a-z]{4})\.(?=[ '’”)]|$)|(?<=\b[Nn]o)\.(?=[ '’”)]|$))*")
 _ABBREVIATIONS = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|Jr|Sr)\b|\b(?:dept|inst|blvd|approx|sept|capt|comp|corp|prof|misc|assn|univ)\.",
     re.IGNORECASE,

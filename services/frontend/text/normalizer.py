@@ -85,7 +85,5 @@ class TextNormalizer:
 
 def choose_language(text: str) -> Language:
     """Return "en" for a text in Latin letters without Chinese characters or pinyin, else "zh"."""
-    is_chinese = (
-        _HAN.search(text) or not _LATIN.search(text) or _EMAIL.match(text) or protect.PINYIN.search(text)
-    )
+    is_chinese = _HAN.search(text) or not _LATIN.search(text) or _EMAIL.match(text) or protect.PINYIN.search(text)
     return "zh" if is_chinese else "en"

@@ -65,6 +65,4 @@ def load_g2p(name: str | None, backend: Backend) -> EnglishG2p:
     try:
         return EnglishG2p(backend, is_british=_ACCENTS[name])
     except ImportError as error:
-        raise CheckpointError(
-            f"triptych.text.g2p = {name!r} needs requirements/phonemes.txt: {error}"
-        ) from error
+        raise CheckpointError(f"triptych.text.g2p = {name!r} needs requirements/phonemes.txt: {error}") from error

@@ -270,9 +270,7 @@ def _even_cuts(text: str, num_parts: int) -> list[int]:
     words = [match.end() for match in _WORD_END.finditer(text)]
     cuts = [_nearest(clauses, words, part * index, part / 2) for index in range(1, num_parts)]
     return [
-        cut
-        for cut, before in zip(cuts, [0, *cuts], strict=False)
-        if text[before:cut].strip() and text[cut:].strip()
+        cut for cut, before in zip(cuts, [0, *cuts], strict=False) if text[before:cut].strip() and text[cut:].strip()
     ]
 
 

@@ -40,9 +40,7 @@ def test_beams_equal_transformers(length_penalty: float, repetition_penalty: flo
             max_new_tokens=LIMIT, attention_mask=torch.ones(1, len(FAKE_PREFIX)),
         )[0, len(FAKE_PREFIX) :].tolist()  # fmt: skip
 
-        def score(
-            live: Sequence[Sequence[int]], origins: Sequence[int], model: GPT2LMHeadModel = model
-        ) -> Tensor:
+        def score(live: Sequence[Sequence[int]], origins: Sequence[int], model: GPT2LMHeadModel = model) -> Tensor:
             rows = torch.tensor([[*FAKE_PREFIX, *codes] for codes in live])
             with torch.no_grad():
                 logits: Tensor = model(rows).logits[:, -1]

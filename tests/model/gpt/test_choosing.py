@@ -24,9 +24,7 @@ def chooser(options: SamplingOptions, seed: int = 0) -> CodeChooser:
 
 def test_penalty_divides_positive_and_multiplies_negative_scores() -> None:
     seen = torch.tensor([True, True, False])
-    assert penalise_repetition(torch.tensor([2.0, -2.0, 2.0]), seen, 10).tolist() == pytest.approx(
-        [0.2, -20, 2]
-    )
+    assert penalise_repetition(torch.tensor([2.0, -2.0, 2.0]), seen, 10).tolist() == pytest.approx([0.2, -20, 2])
 
 
 def test_penalty_counts_an_id_once_and_prefix_and_start_always() -> None:

@@ -21,9 +21,7 @@ def prefix_of(voice: UnifiedVoice, conds: Tensor, text: list[int] = TEXT) -> Ten
     return voice.embed_prefix(conds, voice.frame_text(text))
 
 
-def replay(
-    voice: UnifiedVoice, prefix: Tensor, positions: Positions, codes: list[int] = CODES
-) -> list[Tensor]:
+def replay(voice: UnifiedVoice, prefix: Tensor, positions: Positions, codes: list[int] = CODES) -> list[Tensor]:
     """Latents of the start and of every code, one step at a time."""
     cache = voice.gpt.new_cache(1, prefix.shape[1] + len(codes))
     steps = [voice.prefill(prefix, cache, 0)]
@@ -40,9 +38,7 @@ def test_conditioning_adds_emotion_to_latents_and_ends_in_speeds_one_and_zero(vo
     assert torch.equal(rows[0, 32:], voice.speed_emb.weight[[1, 0]])
 
 
-def test_decode_removes_markers_inside_the_text_and_second_pass_keeps_them(
-    voice: UnifiedVoice, conds: Tensor
-) -> None:
+def test_decode_removes_markers_inside_the_text_and_second_pass_keeps_them(voice: UnifiedVoice, conds: Tensor) -> None:
     assert voice.frame_text([5, 0, 9, 1]).tolist() == [[0, 5, 9, 1]]
     assert voice.frame_text([5, 0, 9, 1], keep_markers=True).tolist() == [[0, 5, 0, 9, 1, 1]]
     with_markers = voice.second_pass(conds, [5, 0, 9, 1], CODES)
@@ -55,9 +51,7 @@ def test_positions_skip_one_row_in_compat_only() -> None:
     assert [code_position(index, "fast") for index in range(4)] == [0, 1, 2, 3]
 
 
-def test_captured_latents_equal_the_second_pass_at_contiguous_positions(
-    voice: UnifiedVoice, conds: Tensor
-) -> None:
+def test_captured_latents_equal_the_second_pass_at_contiguous_positions(voice: UnifiedVoice, conds: Tensor) -> None:
     captured = torch.stack(replay(voice, prefix_of(voice, conds), "fast")[: len(CODES)])
     second = voice.second_pass(conds, TEXT, CODES)
     torch.testing.assert_close(captured, second, atol=2e-5, rtol=1e-4)
@@ -79,9 +73,7 @@ def test_incremental_second_pass_equals_the_whole_one(voice: UnifiedVoice, conds
     torch.testing.assert_close(latents, whole, atol=2e-5, rtol=1e-4)
 
 
-def test_replay_is_equal_bit_for_bit_and_whatever_the_row_held_before(
-    voice: UnifiedVoice, conds: Tensor
-) -> None:
+def test_replay_is_equal_bit_for_bit_and_whatever_the_row_held_before(voice: UnifiedVoice, conds: Tensor) -> None:
     """Over a bucket's border, in another row, beside a neighbour, in memory that was used."""
     prefix = prefix_of(voice, conds)
     assert prefix.shape[1] < BUCKET < prefix.shape[1] + len(CODES)
@@ -125,9 +117,7 @@ def test_rows_decoded_together_agree_with_rows_decoded_alone(voice: UnifiedVoice
         codes = torch.tensor([CODES[row + index - 1] for row in range(3)])
         logits, latents = voice.decode_rows(codes, torch.full((3,), index), cache, past, readable=64)
         cache.lengths = [length + 1 for length in cache.lengths]
-        torch.testing.assert_close(
-            latents, torch.stack([row[index - 1] for row in expected]), atol=2e-5, rtol=1e-4
-        )
+        torch.testing.assert_close(latents, torch.stack([row[index - 1] for row in expected]), atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(logits, voice.mel_head(latents))
 
 
@@ -144,9 +134,7 @@ def test_position_beyond_the_table_is_refused(voice: UnifiedVoice) -> None:
 
 def test_sampled_run_is_a_function_of_its_seed(voice: UnifiedVoice, conds: Tensor) -> None:
     prefix = prefix_of(voice, conds)
-    first, again, other = (
-        generate(voice, prefix, SAMPLED, positions="fast", seed=seed).codes for seed in (1, 1, 2)
-    )
+    first, again, other = (generate(voice, prefix, SAMPLED, positions="fast", seed=seed).codes for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -159,9 +147,7 @@ def test_generation_ends_with_the_stop_or_at_the_limit(voice: UnifiedVoice, cond
     assert len(run.latents) == len(run.logits) == len(run.codes)
 
 
-def test_training_forward_ignores_padding_and_predicts_as_the_decode(
-    voice: UnifiedVoice, conds: Tensor
-) -> None:
+def test_training_forward_ignores_padding_and_predicts_as_the_decode(voice: UnifiedVoice, conds: Tensor) -> None:
     short, long = voice.frame_text([5, 9]), voice.frame_text([5, 9, 3, 12])
     padded = torch.cat([torch.nn.functional.pad(short, (0, 2), value=7), long])
     mask = torch.tensor([[True] * 4 + [False] * 2, [True] * 6])

@@ -82,9 +82,7 @@ def test_missing_config_says_what_a_checkpoint_has(tmp_path: Path) -> None:
 def test_every_missing_file_is_named_at_once(checkpoint: Path) -> None:
     files = CheckpointFiles.locate(checkpoint)
     files.require("gpt")
-    with pytest.raises(
-        CheckpointError, match=re.escape("s2mel.pth, hf_cache/w2v-bert-2.0/model.safetensors")
-    ):
+    with pytest.raises(CheckpointError, match=re.escape("s2mel.pth, hf_cache/w2v-bert-2.0/model.safetensors")):
         files.require("gpt", "s2mel", "w2v_bert")
 
 

@@ -143,9 +143,7 @@ def test_unspeakable_and_endless_messages_still_travel() -> None:
         (grpc.StatusCode.UNIMPLEMENTED, "", errors.StageFailedError),
     ],
 )
-def test_status_without_details_is_understood(
-    code: grpc.StatusCode, details: str, expected: type[TtsError]
-) -> None:
+def test_status_without_details_is_understood(code: grpc.StatusCode, details: str, expected: type[TtsError]) -> None:
     got = grpc_errors.from_rpc_error(grpc.aio.AioRpcError(code, None, None, details), stage="gpt")
 
     assert type(got) is expected

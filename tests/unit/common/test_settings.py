@@ -82,19 +82,14 @@ def test_variables_of_other_services_are_none_of_our_business(monkeypatch: pytes
     load_settings(WorkerSettings, [])
 
 
-def test_all_mistakes_are_told_at_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TTS_TEST_MAX_BATCH_SIZE", "0")
     monkeypatch.setenv("TTS_TEST_NOTHING", "1")
 
     shown = refusal(["--drain-seconds", "soon"], capsys)
 
     assert "3 wrong" in shown
-    assert (
-        "--max-batch-size or TTS_TEST_MAX_BATCH_SIZE is '0': Input should be greater than or equal to 1"
-        in shown
-    )
+    assert "--max-batch-size or TTS_TEST_MAX_BATCH_SIZE is '0': Input should be greater than or equal to 1" in shown
     assert "--drain-seconds or TTS_TEST_DRAIN_SECONDS is 'soon'" in shown
     assert "TTS_TEST_NOTHING is not a setting" in shown
 
@@ -103,9 +98,7 @@ def test_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--nothing" in refusal(["--nothing"], capsys)
 
 
-@pytest.mark.parametrize(
-    "address", ["50051", "host:", ":50051", "host:70000", "::1:50051", "host:x", "a b:1"]
-)
+@pytest.mark.parametrize("address", ["50051", "host:", ":50051", "host:70000", "::1:50051", "host:x", "a b:1"])
 def test_address_must_be_host_and_port(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         load_settings(ServiceSettings, ["--address", address])

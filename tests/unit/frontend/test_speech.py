@@ -78,9 +78,7 @@ async def test_same_request_gives_the_same_samples_alone_and_beside_others(syste
 
 
 async def test_seed_is_drawn_and_returned_when_unset(system: FakeSystem) -> None:
-    first, second = [
-        await system.speech.Synthesize(synthesis_pb2.SynthesizeRequest(text="One two.")) for _ in range(2)
-    ]
+    first, second = [await system.speech.Synthesize(synthesis_pb2.SynthesizeRequest(text="One two.")) for _ in range(2)]
     again = await system.speech.Synthesize(request("One two.", seed=first.utterance.seed))
 
     assert first.utterance.seed != second.utterance.seed

@@ -141,9 +141,7 @@ def test_hyphens_of_terms_survive_spaces_that_the_backend_adds() -> None:
         def english(self, text: str) -> str:
             return text.replace("<H>", " <H> ")
 
-    assert TextNormalizer(Spacing(), mended=False).normalize("F5-TTS and GPT-5-Nano").text == (
-        "F5-TTS and GPT-5-Nano"
-    )
+    assert TextNormalizer(Spacing(), mended=False).normalize("F5-TTS and GPT-5-Nano").text == ("F5-TTS and GPT-5-Nano")
 
 
 def test_an_exception_loses_chinese_and_keeps_english_as_published() -> None:

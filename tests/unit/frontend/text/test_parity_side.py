@@ -16,8 +16,7 @@ def pack(golden: Path, tmp_path: Path) -> Pack:
     copy(golden / "tiny-a" / "text.json", tmp_path / "golden")
     (tmp_path / "config.yaml").write_text("version: 2.0\n")
     (tmp_path / "manifest.json").write_text(
-        '{"pack": "text", "stages": {}, '
-        '"settings": {"text": "Hello world.", "max_text_tokens_per_segment": 2}}'
+        '{"pack": "text", "stages": {}, "settings": {"text": "Hello world.", "max_text_tokens_per_segment": 2}}'
     )
     return Pack(tmp_path)
 

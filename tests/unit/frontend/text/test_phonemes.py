@@ -71,9 +71,7 @@ def frontend(config: CheckpointConfig, model_dir: Path, wetext: WetextBackend) -
         ("fine 😀 pigs", "fine pigs"),
     ],
 )
-def test_numbers_abbreviations_money_and_addresses_are_spoken(
-    g2p: EnglishG2p, written: str, spoken: str
-) -> None:
+def test_numbers_abbreviations_money_and_addresses_are_spoken(g2p: EnglishG2p, written: str, spoken: str) -> None:
     stressless = str.maketrans("", "", "ˈˌ")
     assert g2p(written).translate(stressless) == g2p(spoken).translate(stressless)
 
@@ -85,9 +83,7 @@ def test_one_token_per_phoneme_and_none_is_upper_cased(frontend: PhonemeFrontend
 
 
 def test_segments_are_within_the_limit_of_the_config(frontend: PhonemeFrontend) -> None:
-    segments = frontend.segments(
-        "This is a rather long sentence, with clauses, which goes on and on and on, " * 4
-    )
+    segments = frontend.segments("This is a rather long sentence, with clauses, which goes on and on and on, " * 4)
     assert len(segments) >= 4
     assert max(len(segment.token_ids) for segment in segments) <= 80
     assert frontend.whole_text_segments("One. Two.", max_tokens=80)

@@ -30,9 +30,7 @@ def test_bad_text_is_refused_by_reason_and_field(text: str, reason: str) -> None
     assert "allowed" in caught.value.message or "needed" in caught.value.message
 
 
-@pytest.mark.parametrize(
-    "text", ["a", "5", "½", "你", "a\tb\r\n\x0b\x0c", "a\u200bb", "\ufeffhello", "é", "Привет"]
-)
+@pytest.mark.parametrize("text", ["a", "5", "½", "你", "a\tb\r\n\x0b\x0c", "a\u200bb", "\ufeffhello", "é", "Привет"])
 def test_good_text_passes(text: str) -> None:
     check_text(text, max_chars=100)
 
