@@ -100,7 +100,7 @@ def trim(pack: Pack, target: Path, stages: Sequence[str], mantissa_bits: int = F
         TrimError: if a stage is unknown, or lacks the stages whose tensors it starts from.
     """
     _check(pack, stages)
-    recordings = {} if _reads_recordings(stages) else {"reads": []}
+    recordings: dict[str, list[str]] = {} if _reads_recordings(stages) else {"reads": []}
     entries = {stage: {**pack.manifest["stages"][stage], **recordings} for stage in pack.stages if stage in stages}
     manifest = {**pack.manifest, "stages": entries}
     manifest["trimmed"] = {"stages": list(entries), "weight_mantissa_bits": mantissa_bits}

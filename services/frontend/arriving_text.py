@@ -52,12 +52,16 @@ class ArrivingText:
         self._utterance.end_text()
 
     async def _next(self, requests: Requests) -> synthesis_pb2.StreamingSynthesizeRequest | None:
+        """The next message; the clock of an idle stream stands still while there is something to speak."""
         idle_seconds = self._limits.stream_idle_seconds
+        message = asyncio.ensure_future(anext(requests, None))
         try:
-            async with asyncio.timeout(idle_seconds):
-                return await anext(requests, None)
-        except TimeoutError:
-            raise DeadlineError(f"no message came for {idle_seconds:g} s", reason="STREAM_IDLE") from None
+            while not (await asyncio.wait([message], timeout=idle_seconds))[0]:
+                if self._utterance.output.is_idle:
+                    raise DeadlineError(f"no message came for {idle_seconds:g} s", reason="STREAM_IDLE")
+            return await message
+        finally:
+            message.cancel()
 
     async def _take(self, request: synthesis_pb2.StreamingSynthesizeRequest) -> None:
         kind = request.WhichOneof("message")

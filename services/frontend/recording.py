@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from services.common.errors import InvalidRequestError, TooLargeError
 from services.frontend.decode_job import Job, job_argument
+
+logger = structlog.get_logger(__name__)
 
 FIELD = "audio"
 IMPORT_ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +116,7 @@ class Decoder:
                 child.kill()
             await child.wait()
         if child.returncode != 0:
+            logger.warning("decode_child_failed", returncode=child.returncode, num_bytes=len(data))
             raise _too_costly("memory or time")
         return answer
 

@@ -89,6 +89,11 @@ class SpeechOutput:
         return self._next_sample
 
     @property
+    def is_idle(self) -> bool:
+        """Whether every segment that began has gone out."""
+        return not self._open
+
+    @property
     def has_room(self) -> bool:
         return self._buffered_bytes < self._lead_bytes
 

@@ -89,7 +89,9 @@ class VoiceFeatures:
         """
         key = (voice.id, pipeline.revision)
         async with self._locks.setdefault(key, asyncio.Lock()):
-            features = self._recent.get(key) or await self._load(voice, pipeline)
+            features = self._recent.get(key)
+            if features is None:
+                features = await self._load(voice, pipeline)
             if features is None:
                 data = await asyncio.to_thread(self._store.recording, voice)
                 recording = await self._decoder.decode(data, audio_rates(voice_steps(pipeline)))

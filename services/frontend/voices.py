@@ -66,7 +66,10 @@ class Voices:
 
     async def entries(self) -> list[tuple[str, StoredVoice]]:
         """Every name with its voice, in the order of the names."""
-        return [(name, await self.get(name)) for name in self._store.names()]
+        return [(name, await self.get(name)) for name in self.names()]
+
+    def names(self) -> list[str]:
+        return self._store.names()
 
     async def delete(self, name: str) -> None:
         voice = self._store.find(name, field_path="name")

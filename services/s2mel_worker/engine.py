@@ -74,7 +74,9 @@ class S2MelEngine:
         codes, limit = chunk.tensors["codes"], self.spec.takes.vocabulary
         if len(codes) and (int(codes.min()) < 0 or int(codes.max()) >= limit):
             raise InvalidRequestError(f"codes must be 0 to {limit - 1}", field="chunk.tensors[codes]", stage="s2mel")
-        session.backlog += 1
+        if not self._is_whole(session):
+            # A whole render reads everything before it gives anything: holding its codes back would stop it.
+            session.backlog += 1
         self._states[session].queue.push(chunk)
 
     def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
@@ -145,9 +147,12 @@ class S2MelEngine:
             state.prefix = np.array(resume.state.get("mel", state.prefix))
 
     def _window(self, session: Session, state: _State, codes: SegmentInput) -> Window | None:
-        if session.policy.is_whole or session.params["compat"]:
+        if self._is_whole(session):
             return Window(0, codes.stop, 0, codes.stop, is_last=True) if codes.has_ended and codes.length else None
         return next_window(session.policy, state.start, codes.stop, is_ended=codes.has_ended)
+
+    def _is_whole(self, session: Session) -> bool:
+        return session.policy.is_whole or bool(session.params["compat"])
 
     def _window_start(self, resume: ResumePoint, session: Session) -> int:
         for start, _ in window_borders(session.policy):
@@ -177,7 +182,7 @@ class S2MelEngine:
         frames = np.concatenate([state.prefix, mel])
         state.prefix = frames[len(frames) - (frames_of(window.stop) - frames_of(kept)) :]
         codes.drop_before(kept)
-        session.backlog = 0
+        session.backlog = min(session.backlog, codes.stop - window.stop)
         return Chunk(codes.segment, first, {"mel": mel})
 
     def _frames(self, session: Session, state: _State, codes: SegmentInput, window: Window) -> Array:

@@ -8,7 +8,7 @@ from services.common.stage.spec import DeviceInfo, ParamSpec, StageSpec, TensorS
 
 
 def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: DeviceInfo) -> StageSpec:
-    project, s2mel = config.triptych, config.s2mel
+    project, s2mel, policy = config.triptych, config.s2mel, config.triptych.policy
     return StageSpec(
         stage="s2mel",
         model=project.name,
@@ -37,6 +37,6 @@ def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: D
             ParamSpec("compat", 0, 1, 0, "1 renders a segment whole, with the published frame map", is_integer=True),
         ),
         languages=tuple(project.languages),
-        # A whole segment at one code a chunk must fit: a whole render reads it all before it gives anything.
-        input_window_chunks=2 * config.gpt.max_mel_tokens,
+        # Codes come one a chunk. Half of the credit is refilled at once, so half must hold a window and its look-ahead.
+        input_window_chunks=2 * (policy.max_window_codes + policy.look_ahead_codes) + 64,
     )

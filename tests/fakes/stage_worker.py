@@ -67,7 +67,7 @@ def _params(**ranges: tuple[float, float, float]) -> list[stage_pb2.ParamSpec]:
 
 
 def describe(stage: str, *, slots: int = 2, revision: str = REVISION) -> stage_pb2.DescribeResponse:
-    """What each of the three fake stages says of itself."""
+    """What a fake stage says of itself: one of three, or under any other name a whole model in one stage."""
     about = stage_pb2.DescribeResponse(
         stage=stage,
         model=stage_pb2.ModelIdentity(name=MODEL, revision=revision),
@@ -105,9 +105,13 @@ def describe(stage: str, *, slots: int = 2, revision: str = REVISION) -> stage_p
         about.params.extend(_params(steps=(1, 100, 25), cfg_rate=(0, 3, 0.7)))
         about.conditions.append(Spec(name="style", dtype="float32", shape=[4]))
         about.voice_steps.add(name="style", takes=["audio_22050", "w2v"], gives=["style"], max_audio_seconds=15)
-    else:
+    elif stage == "vocoder":
         about.takes.CopyFrom(MEL)
         about.gives.CopyFrom(PCM)
+    else:
+        about.takes.CopyFrom(TEXT)
+        about.gives.CopyFrom(PCM)
+        about.text.max_tokens_per_segment = 40
     return about
 
 
@@ -141,7 +145,7 @@ class FakeStage(stage_pb2_grpc.StageServicer):
         self.metadata: list[dict[str, str | bytes]] = []
         self.encoded: list[str] = []
         self.changed = Wakeup()
-        self._voices: dict[str, Tensors] = {}
+        self.voices: dict[str, Tensors] = {}
 
     @property
     def stage(self) -> str:
@@ -181,11 +185,11 @@ class FakeStage(stage_pb2_grpc.StageServicer):
         requests = aiter(request_iterator)
         opening = (await anext(requests)).open
         self._check(opening)
-        if self.about.conditions and opening.voice_hash not in self._voices:
+        if self.about.conditions and opening.voice_hash not in self.voices:
             yield stage_pb2.RunResponse(need_voice=stage_pb2.NeedVoice(voice_hash=opening.voice_hash))
             voice = tensors.from_proto((await anext(requests)).voice.tensors)
             assert tensors.digest(voice) == opening.voice_hash
-            self._voices[opening.voice_hash] = voice
+            self.voices[opening.voice_hash] = voice
         self.metadata.append(dict(context.invocation_metadata() or ()))
         self._count(+1)
         try:
@@ -313,7 +317,11 @@ class _FakeRun:
 
     def _pieces(self, given: stage_pb2.Chunk) -> Iterator[tuple[Tensors, int]]:
         arrays = tensors.from_proto(given.tensors)
-        if "ids" in arrays:
+        if "ids" in arrays and self._stage.about.gives.kind == stage_pb2.EDGE_KIND_PCM:
+            samples = np.frombuffer(expected_pcm(arrays["ids"].tolist(), self._seed), np.int16)
+            for part in np.array_split(samples, 3):
+                yield {"pcm": part}, len(part)
+        elif "ids" in arrays:
             codes = _codes(arrays["ids"], self._seed)[: self._max_codes]
             for start in range(0, len(codes), 2):
                 part = codes[start : start + 2]

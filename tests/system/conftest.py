@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -57,36 +57,40 @@ async def channel(system: LocalSystem) -> AsyncIterator[grpc.aio.Channel]:
 
 
 class Slots:
-    """Reads the workers' free slots from their heartbeats."""
+    """Reads the workers' free slots from their heartbeats; each look starts afresh, for old beats wait in a stream."""
 
-    def __init__(self, beats: dict[str, Any]) -> None:
-        self._beats = beats
+    def __init__(self, stubs: dict[str, Any]) -> None:
+        self._stubs = stubs
 
     async def until_free(self) -> dict[str, int]:
         """Wait until no worker has anything in work; give how many engine steps each took meanwhile."""
-        steps = {}
-        for name, beats in self._beats.items():
-            first = beat = await beats.read()
-            while beat.free_slots < beat.slots:
-                beat = await beats.read()
-            steps[name] = beat.engine_steps - first.engine_steps
-        return steps
+        return {name: await self._watch(stub, lambda free: free == SLOTS) for name, stub in self._stubs.items()}
 
     async def until_taken(self) -> None:
         """Wait until every worker has something in work."""
-        for beats in self._beats.values():
-            while (await beats.read()).free_slots == SLOTS:
-                pass
+        for stub in self._stubs.values():
+            await self._watch(stub, lambda free: free < SLOTS)
+
+    async def until_full(self) -> None:
+        """Wait until every slot of every worker is taken."""
+        for stub in self._stubs.values():
+            await self._watch(stub, lambda free: free == 0)
+
+    async def _watch(self, stub: Any, condition: Callable[[int], bool]) -> int:
+        beats = stub.Heartbeat(stage_pb2.HeartbeatRequest())
+        async with asyncio.timeout(60):
+            first = beat = await beats.read()
+            while not condition(beat.free_slots):
+                beat = await beats.read()
+        beats.cancel()
+        return int(beat.engine_steps - first.engine_steps)
 
 
 @pytest.fixture
 async def slots(system: LocalSystem) -> AsyncIterator[Slots]:
     async with AsyncExitStack() as stack:
-        beats: dict[str, Any] = {}
+        stubs: dict[str, Any] = {}
         for name in WORKERS:
             connected = await stack.enter_async_context(grpc.aio.insecure_channel(system.addresses[name]))
-            beats[name] = stage_pb2_grpc.StageStub(connected).Heartbeat(stage_pb2.HeartbeatRequest())
-        async with asyncio.timeout(60):
-            yield Slots(beats)
-        for call in beats.values():
-            call.cancel()
+            stubs[name] = stage_pb2_grpc.StageStub(connected)
+        yield Slots(stubs)

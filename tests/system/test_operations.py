@@ -96,7 +96,7 @@ def test_grpcurl_lists_describes_and_calls_by_reflection(system: LocalSystem) ->
     assert "stream .tts.v1.AudioChunk" in described
     request = json.dumps({"text": TEXT, "config": {"seed": "1"}})
     answer = json.loads(_run("grpcurl", "-plaintext", "-d", request, system.address, "tts.v1.TextToSpeech/Synthesize"))
-    assert answer["sampleRateHz"] == 22050
+    assert answer["segments"]
     stage = _run("grpcurl", "-plaintext", system.addresses["gpt_worker"], "tts.stages.v1.Stage/Describe")
     assert json.loads(stage)["stage"] == "gpt"
 

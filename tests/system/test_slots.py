@@ -47,7 +47,7 @@ async def test_a_full_house_refuses_with_a_retry_hint(client: Client, slots: Slo
     """Slots and queue are taken; one more is refused at once, and the others are served."""
     places = SLOTS + 2
     calls = [asyncio.create_task(client.synthesize(LONG_TEXT, seed=1)) for _ in range(places)]
-    await slots.until_taken()
+    await slots.until_full()
     with pytest.raises(OverloadedError) as refusal:
         await client.synthesize(TEXT)
     speeches = await asyncio.gather(*calls)

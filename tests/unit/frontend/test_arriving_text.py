@@ -160,6 +160,22 @@ async def test_stream_without_messages_ends(tmp_path: Path) -> None:
         assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+async def test_stream_that_is_still_spoken_is_not_idle(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, text_limits=TextLimits(stream_idle_seconds=0.05)) as system:
+        gate = system.stages["vocoder"].behaviour.gate
+        gate.clear()
+        call = system.speech.StreamingSynthesize(_silent([CONFIG, text("One two. ")]))
+        await system.stages["gpt"].until(lambda: ("gpt", "end", 0) in system.events)
+        await asyncio.sleep(0.2)
+        gate.set()
+        assert await _segment(call) == expected_pcm([3, 4], 7)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await _read(call)
+
+        assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await system.all_free()
+
+
 async def _silent(messages: Sequence[Message]) -> AsyncIterator[Message]:
     for message in messages:
         yield message

@@ -105,7 +105,7 @@ async def test_client_cancel_frees_every_stage(system: FakeSystem) -> None:
 async def test_deadline_frees_every_stage_and_travels(system: FakeSystem) -> None:
     system.stages["vocoder"].behaviour.gate.clear()
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await system.speech.Synthesize(request("One two three."), timeout=3)
+        await system.speech.Synthesize(request("One two three."), timeout=1.5)
 
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert all(stage.opens[0].deadline_unix_ms > 0 for stage in system.stages.values())
@@ -218,6 +218,22 @@ async def test_client_that_reads_nothing_holds_its_own_stages_back(tmp_path: Pat
         assert call.admission.queue_depth == 0
         slow.cancel()
         await system.all_free()
+
+
+async def test_model_of_a_single_stage_needs_no_other_code(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, stages=("everything",)) as system:
+        answer = await system.speech.Synthesize(request("One two. Three."))
+
+        assert answer.audio == expected_pcm([3, 4], 7) + GAP + expected_pcm([6], 7)
+        assert set(answer.timings.compute_ms) == {"everything"}
+        assert [info.codes for info in answer.segments] == [0, 0]
+        await system.all_free()
+
+
+async def test_call_without_a_deadline_gives_the_stages_none(system: FakeSystem) -> None:
+    await system.speech.Synthesize(request("One."))
+
+    assert all(stage.opens[0].deadline_unix_ms == 0 for stage in system.stages.values())
 
 
 async def _synthesize(system: FakeSystem, text: str) -> synthesis_pb2.SynthesizeResponse:

@@ -1,0 +1,310 @@
+"""`python -m bench.full_size DIR`: serve a full-size checkpoint here, speak about a second twice, say what it took.
+
+Meant for `bench.random_checkpoint` with the vocoder exported: the networks, files and processes are those
+of the published model, only what is heard is noise. Every worker has one slot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import psutil
+import torch
+from triptych import Audio, Client, Render, Sampling, Segment, Timings, TtsError
+
+from bench.local import GATEWAY, LocalSystem, StartError
+from bench.local.progress import StatusLine
+from services.s2mel_worker.model.windows import frames_of
+
+TEXT = "The first light of the morning came over the hills."
+RECORDING = Path("models/mini/voices/amber.flac")
+
+_REPORT = Path("var/reports/full_size.json")
+_SEED = 1
+_START_SECONDS = 900.0
+_CALL_SECONDS = 900.0
+_MAX_FOREIGN_SHARE = 0.1
+_FRAME_SAMPLES = 256
+_SLOTS = {
+    "gpt_worker": {"TTS_GPT_SLOTS": "1"},
+    "s2mel_worker": {"TTS_S2MEL_SLOTS": "1"},
+    "vocoder_worker": {"TTS_VOCODER_SLOTS": "1"},
+}
+
+Figures = dict[str, dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One speech, and when it came."""
+
+    samples: np.ndarray[tuple[int], np.dtype[np.int16]]
+    first_audio_seconds: float
+    total_seconds: float
+    segments: tuple[Segment, ...]
+    timings: Timings
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the samples in [-1, 1)."""
+        return float((self.samples / 32768).std())
+
+    @property
+    def expected_samples(self) -> int:
+        return sum(frames_of(segment.codes) * _FRAME_SAMPLES for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one process, in bytes."""
+
+    peak: int
+    """Most resident memory, with the pages of weight files that it had mapped."""
+    private: int
+    """Resident now and not backed by a file."""
+
+    @classmethod
+    def of(cls, pid: int) -> Memory:
+        lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        peak, private = (int(fields[name].split()[0]) * 1024 for name in ("VmHWM", "RssAnon"))
+        return cls(peak, private)
+
+
+@dataclass
+class Measured:
+    """Everything that one run of this command finds."""
+
+    load_seconds: dict[str, float] = field(default_factory=dict)
+    """From the start of a process until its health says SERVING; all start at once."""
+    loaded: dict[str, Memory] = field(default_factory=dict)
+    done: dict[str, Memory] = field(default_factory=dict)
+    voice_seconds: float = 0.0
+    """Registering a voice, which computes its features in all stages."""
+    speeches: list[Spoken] = field(default_factory=list)
+
+
+class _LoadTimes:
+    """Notes when each process serves first."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+        self._started = monotonic()
+        self._status = StatusLine()
+
+    def __call__(self, serving: Mapping[str, bool]) -> None:
+        for name, is_serving in serving.items():
+            if is_serving and name not in self._seconds:
+                self._seconds[name] = monotonic() - self._started
+        self._status(serving)
+
+
+def measure(arguments: argparse.Namespace) -> Measured:
+    """Start the system, register a voice, speak twice, stop the system.
+
+    Raises:
+        StartError: if a process does not come up.
+        TtsError: if a call fails.
+    """
+    found = Measured()
+    with tempfile.TemporaryDirectory() as voices:
+        environment = {**_SLOTS, GATEWAY: {"TTS_FRONTEND_VOICES_DIR": voices}}
+        system = LocalSystem(arguments.directory, environment=environment, threads=arguments.threads)
+        try:
+            system.start(timeout_seconds=_START_SECONDS, report=_LoadTimes(found.load_seconds))
+            found.loaded = _memory(system)
+            asyncio.run(_speak(system.address, arguments, found))
+            found.done = _memory(system)
+        finally:
+            system.stop()
+    return found
+
+
+def _memory(system: LocalSystem) -> dict[str, Memory]:
+    return {name: Memory.of(process.pid) for name, process in system.processes.items()}
+
+
+async def _speak(address: str, arguments: argparse.Namespace, found: Measured) -> None:
+    async with Client(address, timeout=_CALL_SECONDS) as client:
+        started = monotonic()
+        await client.voices.create("someone", arguments.voice)
+        found.voice_seconds = monotonic() - started
+        for _ in range(2):
+            found.speeches.append(await _speak_once(client, arguments))
+
+
+async def _speak_once(client: Client, arguments: argparse.Namespace) -> Spoken:
+    stream = client.synthesize_stream(
+        arguments.text,
+        voice="someone",
+        seed=_SEED,
+        sampling=Sampling(max_codes=arguments.codes),
+        render=Render(steps=arguments.steps),
+        timeout=_CALL_SECONDS,
+    )
+    started = monotonic()
+    arrivals: list[tuple[float, Audio]] = [(monotonic() - started, audio) async for audio in stream]
+    first_seconds = next(seconds for seconds, audio in arrivals if len(audio.samples))
+    total_seconds, last = arrivals[-1]
+    assert last.timings is not None
+    return Spoken(
+        samples=np.concatenate([audio.samples for _, audio in arrivals]),
+        first_audio_seconds=first_seconds,
+        total_seconds=total_seconds,
+        segments=tuple(audio.segment_end for _, audio in arrivals if audio.segment_end is not None),
+        timings=last.timings,
+    )
+
+
+def figures(found: Measured) -> Figures:
+    """Return what goes into the report; goals only where the machine does not matter."""
+    made: Figures = {}
+    for name, seconds in found.load_seconds.items():
+        made[f"{name}.load"] = {"value": round(seconds, 1), "unit": "s"}
+    for name, memory in found.done.items():
+        made[f"{name}.peak_loading"] = {"value": found.loaded[name].peak // 2**20, "unit": "MiB"}
+        made[f"{name}.peak"] = {"value": memory.peak // 2**20, "unit": "MiB"}
+        made[f"{name}.private"] = {"value": memory.private // 2**20, "unit": "MiB"}
+    made["voice.create"] = {"value": round(found.voice_seconds, 2), "unit": "s"}
+    for label, speech in zip(("first", "second"), found.speeches, strict=True):
+        made[f"{label}.first_audio"] = {"value": round(speech.first_audio_seconds, 2), "unit": "s"}
+        made[f"{label}.total"] = {"value": round(speech.total_seconds, 2), "unit": "s"}
+        for stage, milliseconds in speech.timings.compute_ms.items():
+            made[f"{label}.{stage}.compute"] = {"value": round(milliseconds), "unit": "ms"}
+        for stage, milliseconds in speech.timings.first_output_ms.items():
+            made[f"{label}.{stage}.first_output"] = {"value": round(milliseconds), "unit": "ms"}
+    return made | _checks(*found.speeches)
+
+
+def _checks(first: Spoken, second: Spoken) -> Figures:
+    lacking = abs(len(first.samples) - first.expected_samples)
+    made: Figures = {
+        "speech.audio": {"value": round(first.timings.audio_seconds, 3), "unit": "s"},
+        "speech.codes": {"value": sum(segment.codes for segment in first.segments), "unit": "codes"},
+        "speech.lacking": {"value": lacking, "unit": "samples", "goal": "<= 0", "met": not lacking},
+    }
+    deviation = round(first.deviation, 5)
+    made["speech.deviation"] = {"value": deviation, "unit": "", "goal": ">= 0.001", "met": deviation >= 1e-3}
+    if len(first.samples) == len(second.samples):
+        difference = int(np.abs(first.samples.astype(int) - second.samples).max(initial=0))
+        is_same = difference <= 33
+        made["speech.repeat_difference"] = {"value": difference, "unit": "steps", "goal": "<= 33", "met": is_same}
+    else:
+        made["speech.repeat_difference"] = {"value": None, "unit": "steps", "goal": "<= 33", "met": False}
+    return made
+
+
+def tables(found: Measured) -> str:
+    lines = [f"{'process':16} {'load':>8} {'peak loading':>13} {'peak':>10} {'private':>10}"]
+    for name, memory in found.done.items():
+        sizes = (found.loaded[name].peak, memory.peak, memory.private)
+        loading, peak, private = (f"{size / 2**20:.0f} MiB" for size in sizes)
+        lines.append(f"{name:16} {found.load_seconds[name]:6.1f} s {loading:>13} {peak:>10} {private:>10}")
+    lines += ["", f"{'':16} {'first':>12} {'second':>12}"]
+    for label, values in _speech_rows(found.speeches):
+        lines.append(f"{label:16} " + " ".join(f"{value:>12}" for value in values))
+    return "\n".join([*lines, "", f"voice registered in {found.voice_seconds:.2f} s"])
+
+
+def _speech_rows(speeches: Sequence[Spoken]) -> list[tuple[str, list[str]]]:
+    stages = sorted({stage for speech in speeches for stage in speech.timings.compute_ms})
+    rows = [
+        ("audio", [f"{speech.timings.audio_seconds:.2f} s" for speech in speeches]),
+        ("first audio", [f"{speech.first_audio_seconds:.2f} s" for speech in speeches]),
+        ("total", [f"{speech.total_seconds:.2f} s" for speech in speeches]),
+        ("deviation", [f"{speech.deviation:.4f}" for speech in speeches]),
+    ]
+    for stage in stages:
+        compute = [f"{speech.timings.compute_ms.get(stage, 0):.0f} ms" for speech in speeches]
+        output = [f"{speech.timings.first_output_ms.get(stage, 0):.0f} ms" for speech in speeches]
+        rows += [(f"{stage} compute", compute), (f"{stage} output", output)]
+    return rows
+
+
+def foreign_share() -> float:
+    """Return the share of this machine's CPU time that other processes take, over two seconds."""
+    own = psutil.Process()
+    before = own.cpu_times()
+    busy = psutil.cpu_percent(interval=2.0) / 100
+    after = own.cpu_times()
+    spent = after.user + after.system - before.user - before.system
+    return max(0.0, busy - spent / 2.0 / (os.cpu_count() or 1))
+
+
+def write_report(path: Path, command: str, machine: str, found: Figures) -> None:
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    content = {
+        "name": "full_size",
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip(),
+        "machine": machine,
+        "figures": found,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def machine_name(arguments: argparse.Namespace, share: float) -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, {arguments.threads} threads a worker, "
+        f"torch {torch.__version__}, others took {share:.0%} of the CPU"
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    share = foreign_share()
+    print(f"other processes take {share:.0%} of the CPU", file=sys.stderr)
+    if share > _MAX_FOREIGN_SHARE and not options.busy:
+        print("more than 10 %: the times would say little; --busy measures all the same", file=sys.stderr)
+        return 1
+    try:
+        found = measure(options)
+    except (StartError, TtsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    made = figures(found)
+    print(tables(found))
+    command = shlex.join(["python", "-m", "bench.full_size", *arguments])
+    write_report(options.report, command, machine_name(options, share), made)
+    missed = [f"{key}: {figure['value']}, goal {figure['goal']}" for key, figure in made.items() if _is_missed(figure)]
+    for line in missed:
+        print(f"MISSED {line}")
+    return 1 if missed else 0
+
+
+def _is_missed(figure: Mapping[str, object]) -> bool:
+    return figure.get("met") is False
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.full_size", description=__doc__)
+    parser.add_argument("directory", type=Path, help="checkpoint directory with vocoder.onnx")
+    parser.add_argument("--text", default=TEXT)
+    parser.add_argument("--voice", type=Path, default=RECORDING, help="recording to register")
+    parser.add_argument("--codes", type=int, default=50, help="where a segment is cut; 50 are a second")
+    parser.add_argument("--steps", type=int, default=4, help="of the flow")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each worker")
+    parser.add_argument("--busy", action="store_true", help="measure beside other load")
+    parser.add_argument("--report", type=Path, default=_REPORT)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
