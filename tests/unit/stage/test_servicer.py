@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from triptych.writing import CallOverError, write
 
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 from services.common import tensors
@@ -48,6 +49,12 @@ async def worker(slots: int = 2) -> AsyncIterator[Worker]:
     await server.stop(None)
 
 
+async def put(call: Any, message: stage_pb2.RunRequest) -> None:
+    """Send a message; a call that is over says so when it is read."""
+    with suppress(CallOverError):
+        await write(call, message)
+
+
 async def read(call: Any) -> Any:
     """The next message, or EOF when the call has ended, however it did."""
     try:
@@ -64,17 +71,17 @@ class Stream:
         self.opening = stage_pb2.Open(**{"utterance_id": "u", "voice_hash": VOICE_HASH, **fields})  # type: ignore[arg-type]
 
     async def open(self, credit: int = 100) -> Stream:
-        await self.call.write(stage_pb2.RunRequest(open=self.opening))
+        await put(self.call, stage_pb2.RunRequest(open=self.opening))
         answer = await read(self.call)
         if answer.HasField("need_voice"):
-            await self.call.write(stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
+            await put(self.call, stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
             answer = await read(self.call)
         assert answer.HasField("opened"), answer
         await self.credit(credit)
         return self
 
     async def credit(self, chunks: int) -> None:
-        await self.call.write(stage_pb2.RunRequest(credit=stage_pb2.Credit(chunks=chunks)))
+        await put(self.call, stage_pb2.RunRequest(credit=stage_pb2.Credit(chunks=chunks)))
 
     async def send(self, ids: list[int], *, segment: int = 0, start: int = 0, end: bool = False) -> None:
         chunk = stage_pb2.Chunk(
@@ -83,10 +90,10 @@ class Stream:
             tensors=tensors.to_proto({"ids": np.array(ids, np.int32)}),
             is_segment_end=end,
         )
-        await self.call.write(stage_pb2.RunRequest(chunk=chunk))
+        await put(self.call, stage_pb2.RunRequest(chunk=chunk))
 
     async def end(self) -> None:
-        await self.call.write(stage_pb2.RunRequest(end=stage_pb2.End()))
+        await put(self.call, stage_pb2.RunRequest(end=stage_pb2.End()))
         await self.call.done_writing()
 
     async def chunk(self) -> stage_pb2.Chunk:
@@ -140,7 +147,7 @@ async def test_a_known_voice_is_not_asked_for_again() -> None:
         first = await Stream(it).open()
         first.call.cancel()
         second = it.stub.Run()
-        await second.write(stage_pb2.RunRequest(open=stage_pb2.Open(utterance_id="u2", voice_hash=VOICE_HASH)))
+        await put(second, stage_pb2.RunRequest(open=stage_pb2.Open(utterance_id="u2", voice_hash=VOICE_HASH)))
 
         assert (await read(second)).HasField("opened")
 
@@ -148,9 +155,9 @@ async def test_a_known_voice_is_not_asked_for_again() -> None:
 async def test_a_voice_with_another_hash_is_refused() -> None:
     async with worker() as it:
         call = it.stub.Run()
-        await call.write(stage_pb2.RunRequest(open=stage_pb2.Open(voice_hash="0" * 64)))
+        await put(call, stage_pb2.RunRequest(open=stage_pb2.Open(voice_hash="0" * 64)))
         assert (await read(call)).need_voice.voice_hash == "0" * 64
-        await call.write(stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
+        await put(call, stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
 
         assert await read(call) is grpc.aio.EOF
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -191,7 +198,7 @@ async def test_a_full_worker_refuses_at_once() -> None:
     async with worker(slots=1) as it:
         await Stream(it).open()
         second = Stream(it)
-        await second.call.write(stage_pb2.RunRequest(open=second.opening))
+        await put(second.call, stage_pb2.RunRequest(open=second.opening))
         code, details = await second.failure()
 
         assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -219,7 +226,7 @@ async def test_a_cancelled_segment_ends_and_the_next_goes_on() -> None:
     async with worker() as it:
         stream = await Stream(it).open(credit=0)
         await stream.send([1, 2, 3], end=True)
-        await stream.call.write(stage_pb2.RunRequest(cancel_segment=stage_pb2.CancelSegment(segment=0)))
+        await put(stream.call, stage_pb2.RunRequest(cancel_segment=stage_pb2.CancelSegment(segment=0)))
         assert (await stream.chunk()).finish_reason == stage_pb2.FINISH_REASON_CANCELLED
         await stream.send([5], segment=1, end=True)
         await stream.credit(5)
@@ -248,7 +255,7 @@ async def test_a_dead_engine_fails_its_callers_as_unavailable() -> None:
         with pytest.raises(RuntimeError):
             await it.running
         late = Stream(it)
-        await late.call.write(stage_pb2.RunRequest(open=late.opening))
+        await put(late.call, stage_pb2.RunRequest(open=late.opening))
         assert (await late.failure())[0] == grpc.StatusCode.UNAVAILABLE
 
 
@@ -312,12 +319,12 @@ async def test_nonsense_gets_a_typed_error_and_leaves_nothing_behind(case: str) 
     fields, chunk, expected = BAD_STREAMS[case]
     async with worker() as it:
         stream = Stream(it, **fields)  # type: ignore[arg-type]
-        await stream.call.write(stage_pb2.RunRequest(open=stream.opening))
+        await put(stream.call, stage_pb2.RunRequest(open=stream.opening))
         if (await read(stream.call)) is not grpc.aio.EOF:
-            await stream.call.write(stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
+            await put(stream.call, stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
             await read(stream.call)
             if chunk is not None:
-                await stream.call.write(stage_pb2.RunRequest(chunk=chunk))
+                await put(stream.call, stage_pb2.RunRequest(chunk=chunk))
         code, details = await stream.failure()
 
         assert code == expected
@@ -337,7 +344,7 @@ async def test_more_chunks_than_credit_are_refused() -> None:
 async def test_a_stream_must_begin_with_open() -> None:
     async with worker() as it:
         call = it.stub.Run()
-        await call.write(stage_pb2.RunRequest(end=stage_pb2.End()))
+        await put(call, stage_pb2.RunRequest(end=stage_pb2.End()))
 
         assert await read(call) is grpc.aio.EOF
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
