@@ -57,6 +57,8 @@ class Spoken:
     total_seconds: float
     segments: tuple[Segment, ...]
     timings: Timings
+    cpu_seconds: dict[str, float]
+    """What each process computed for it."""
 
     @property
     def deviation(self) -> float:
@@ -69,20 +71,23 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Of one process, in bytes."""
+class Use:
+    """What one process has taken so far."""
 
-    peak: int
+    peak_bytes: int
     """Most resident memory, with the pages of weight files that it had mapped."""
-    private: int
+    private_bytes: int
     """Resident now and not backed by a file."""
+    cpu_seconds: float
+    """Unlike the time by the clock, hardly lengthened by what else the machine does."""
 
     @classmethod
-    def of(cls, pid: int) -> Memory:
+    def of(cls, pid: int) -> Use:
         lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
         fields = dict(line.split(":", 1) for line in lines)
         peak, private = (int(fields[name].split()[0]) * 1024 for name in ("VmHWM", "RssAnon"))
-        return cls(peak, private)
+        times = psutil.Process(pid).cpu_times()
+        return cls(peak, private, times.user + times.system)
 
 
 @dataclass
@@ -91,8 +96,8 @@ class Measured:
 
     load_seconds: dict[str, float] = field(default_factory=dict)
     """From the start of a process until its health says SERVING; all start at once."""
-    loaded: dict[str, Memory] = field(default_factory=dict)
-    done: dict[str, Memory] = field(default_factory=dict)
+    loaded: dict[str, Use] = field(default_factory=dict)
+    done: dict[str, Use] = field(default_factory=dict)
     voice_seconds: float = 0.0
     """Registering a voice, which computes its features in all stages."""
     speeches: list[Spoken] = field(default_factory=list)
@@ -126,28 +131,28 @@ def measure(arguments: argparse.Namespace) -> Measured:
         system = LocalSystem(arguments.directory, environment=environment, threads=arguments.threads)
         try:
             system.start(timeout_seconds=_START_SECONDS, report=_LoadTimes(found.load_seconds))
-            found.loaded = _memory(system)
-            asyncio.run(_speak(system.address, arguments, found))
-            found.done = _memory(system)
+            found.loaded = _use(system)
+            asyncio.run(_speak(system, arguments, found))
+            found.done = _use(system)
         finally:
             system.stop()
     return found
 
 
-def _memory(system: LocalSystem) -> dict[str, Memory]:
-    return {name: Memory.of(process.pid) for name, process in system.processes.items()}
+def _use(system: LocalSystem) -> dict[str, Use]:
+    return {name: Use.of(process.pid) for name, process in system.processes.items()}
 
 
-async def _speak(address: str, arguments: argparse.Namespace, found: Measured) -> None:
-    async with Client(address, timeout=_CALL_SECONDS) as client:
+async def _speak(system: LocalSystem, arguments: argparse.Namespace, found: Measured) -> None:
+    async with Client(system.address, timeout=_CALL_SECONDS) as client:
         started = monotonic()
         await client.voices.create("someone", arguments.voice)
         found.voice_seconds = monotonic() - started
         for _ in range(2):
-            found.speeches.append(await _speak_once(client, arguments))
+            found.speeches.append(await _speak_once(client, system, arguments))
 
 
-async def _speak_once(client: Client, arguments: argparse.Namespace) -> Spoken:
+async def _speak_once(client: Client, system: LocalSystem, arguments: argparse.Namespace) -> Spoken:
     stream = client.synthesize_stream(
         arguments.text,
         voice="someone",
@@ -156,17 +161,19 @@ async def _speak_once(client: Client, arguments: argparse.Namespace) -> Spoken:
         render=Render(steps=arguments.steps),
         timeout=_CALL_SECONDS,
     )
-    started = monotonic()
+    before, started = _use(system), monotonic()
     arrivals: list[tuple[float, Audio]] = [(monotonic() - started, audio) async for audio in stream]
     first_seconds = next(seconds for seconds, audio in arrivals if len(audio.samples))
     total_seconds, last = arrivals[-1]
     assert last.timings is not None
+    after = _use(system)
     return Spoken(
         samples=np.concatenate([audio.samples for _, audio in arrivals]),
         first_audio_seconds=first_seconds,
         total_seconds=total_seconds,
         segments=tuple(audio.segment_end for _, audio in arrivals if audio.segment_end is not None),
         timings=last.timings,
+        cpu_seconds={name: use.cpu_seconds - before[name].cpu_seconds for name, use in after.items()},
     )
 
 
@@ -175,14 +182,18 @@ def figures(found: Measured) -> Figures:
     made: Figures = {}
     for name, seconds in found.load_seconds.items():
         made[f"{name}.load"] = {"value": round(seconds, 1), "unit": "s"}
-    for name, memory in found.done.items():
-        made[f"{name}.peak_loading"] = {"value": found.loaded[name].peak // 2**20, "unit": "MiB"}
-        made[f"{name}.peak"] = {"value": memory.peak // 2**20, "unit": "MiB"}
-        made[f"{name}.private"] = {"value": memory.private // 2**20, "unit": "MiB"}
+    for name, use in found.done.items():
+        loaded = found.loaded[name]
+        made[f"{name}.load_cpu"] = {"value": round(loaded.cpu_seconds, 1), "unit": "s"}
+        made[f"{name}.load_peak"] = {"value": loaded.peak_bytes // 2**20, "unit": "MiB"}
+        made[f"{name}.peak"] = {"value": use.peak_bytes // 2**20, "unit": "MiB"}
+        made[f"{name}.private"] = {"value": use.private_bytes // 2**20, "unit": "MiB"}
     made["voice.create"] = {"value": round(found.voice_seconds, 2), "unit": "s"}
     for label, speech in zip(("first", "second"), found.speeches, strict=True):
         made[f"{label}.first_audio"] = {"value": round(speech.first_audio_seconds, 2), "unit": "s"}
         made[f"{label}.total"] = {"value": round(speech.total_seconds, 2), "unit": "s"}
+        for name, seconds in speech.cpu_seconds.items():
+            made[f"{label}.{name}.cpu"] = {"value": round(seconds, 2), "unit": "s"}
         for stage, milliseconds in speech.timings.compute_ms.items():
             made[f"{label}.{stage}.compute"] = {"value": round(milliseconds), "unit": "ms"}
         for stage, milliseconds in speech.timings.first_output_ms.items():
@@ -209,29 +220,33 @@ def _checks(first: Spoken, second: Spoken) -> Figures:
 
 
 def tables(found: Measured) -> str:
-    lines = [f"{'process':16} {'load':>8} {'peak loading':>13} {'peak':>10} {'private':>10}"]
-    for name, memory in found.done.items():
-        sizes = (found.loaded[name].peak, memory.peak, memory.private)
+    lines = [f"{'process':16} {'load':>8} {'load CPU':>9} {'load peak':>11} {'peak':>10} {'private':>10}"]
+    for name, use in found.done.items():
+        loaded = found.loaded[name]
+        sizes = (loaded.peak_bytes, use.peak_bytes, use.private_bytes)
         loading, peak, private = (f"{size / 2**20:.0f} MiB" for size in sizes)
-        lines.append(f"{name:16} {found.load_seconds[name]:6.1f} s {loading:>13} {peak:>10} {private:>10}")
-    lines += ["", f"{'':16} {'first':>12} {'second':>12}"]
+        seconds = f"{found.load_seconds[name]:6.1f} s {loaded.cpu_seconds:7.1f} s"
+        lines.append(f"{name:16} {seconds} {loading:>11} {peak:>10} {private:>10}")
+    lines += ["", f"{'speech':22} {'first':>10} {'second':>10}"]
     for label, values in _speech_rows(found.speeches):
-        lines.append(f"{label:16} " + " ".join(f"{value:>12}" for value in values))
+        lines.append(f"{label:22} " + " ".join(f"{value:>10}" for value in values))
     return "\n".join([*lines, "", f"voice registered in {found.voice_seconds:.2f} s"])
 
 
 def _speech_rows(speeches: Sequence[Spoken]) -> list[tuple[str, list[str]]]:
-    stages = sorted({stage for speech in speeches for stage in speech.timings.compute_ms})
     rows = [
         ("audio", [f"{speech.timings.audio_seconds:.2f} s" for speech in speeches]),
         ("first audio", [f"{speech.first_audio_seconds:.2f} s" for speech in speeches]),
         ("total", [f"{speech.total_seconds:.2f} s" for speech in speeches]),
         ("deviation", [f"{speech.deviation:.4f}" for speech in speeches]),
     ]
-    for stage in stages:
+    first_output_ms = speeches[0].timings.first_output_ms
+    for stage in sorted(speeches[0].timings.compute_ms, key=lambda stage: first_output_ms.get(stage, 0)):
         compute = [f"{speech.timings.compute_ms.get(stage, 0):.0f} ms" for speech in speeches]
         output = [f"{speech.timings.first_output_ms.get(stage, 0):.0f} ms" for speech in speeches]
-        rows += [(f"{stage} compute", compute), (f"{stage} output", output)]
+        rows += [(f"{stage} compute", compute), (f"{stage} first output", output)]
+    for name in speeches[0].cpu_seconds:
+        rows.append((f"{name} CPU", [f"{speech.cpu_seconds[name]:.2f} s" for speech in speeches]))
     return rows
 
 
