@@ -1,0 +1,80 @@
+"""The life of a real worker process, around an engine that only counts."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from bench.local.system import free_addresses
+from protos.tts.stages.v1 import stage_pb2_grpc
+from tests.unit.stage.counting_engine import FATAL, CountingEngine
+from tests.unit.stage.test_servicer import Stream
+
+
+@asynccontextmanager
+async def process() -> AsyncIterator[tuple[asyncio.subprocess.Process, stage_pb2_grpc.StageAsyncStub]]:
+    [address] = free_addresses(1)
+    command = [sys.executable, "-m", "tests.unit.stage.counting_worker", "--address", address, "--settle-seconds", "0"]
+    worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            async with asyncio.timeout(30):
+                await channel.channel_ready()
+            yield worker, stage_pb2_grpc.StageStub(channel)  # type: ignore[misc]
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+        await worker.wait()
+
+
+class _Remote:
+    """What `Stream` needs of a worker."""
+
+    def __init__(self, stub: stage_pb2_grpc.StageAsyncStub) -> None:
+        self.stub = stub
+        self.engine = CountingEngine()
+
+
+async def test_a_dead_engine_ends_the_process_after_its_callers_heard_of_it() -> None:
+    async with process() as (worker, stub):
+        stream = await Stream(_Remote(stub)).open()  # type: ignore[arg-type]
+        await stream.send([FATAL], end=True)
+        code, _ = await stream.failure()
+
+        assert code == grpc.StatusCode.UNAVAILABLE
+        assert await asyncio.wait_for(worker.wait(), 20) == 1
+
+
+async def test_sigterm_waits_for_running_streams_and_exits_with_0() -> None:
+    async with process() as (worker, stub):
+        stream = await Stream(_Remote(stub)).open()  # type: ignore[arg-type]
+        await stream.send([1])
+        await stream.chunk()
+        worker.send_signal(signal.SIGTERM)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(worker.wait())), 0.3)
+        await stream.send([2], start=1, end=True)
+        await stream.end()
+
+        assert (await stream.rest())[0] == [4]
+        assert await asyncio.wait_for(worker.wait(), 20) == 0
+
+
+async def test_a_wrong_setting_stops_the_start_with_one_screen() -> None:
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.vocoder_worker",
+        env={"TTS_VOCODER_SLOTZ": "3"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await worker.communicate()
+
+    assert worker.returncode == 2
+    assert b"TTS_VOCODER_SLOTS" in errors
