@@ -6,7 +6,7 @@ Rows are computed one by one, so that a row's numbers never depend on its mates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,12 +21,11 @@ from services.common.stage.spec import StageSpec
 from services.common.torch_runtime import choose_device, describe_device
 from services.gpt_worker.model import emotion
 from services.gpt_worker.model.beam_search import beam_search
-from services.gpt_worker.model.generation import generate
 from services.gpt_worker.model.kv_cache import KeyValueCache
 from services.gpt_worker.model.loading import GptStageModel, VoiceConditions, load_gpt_stage
 from services.gpt_worker.model.logits import SamplingOptions
 from services.gpt_worker.model.sampling import CodeChooser
-from services.gpt_worker.model.unified_voice import StepOutput, code_position
+from services.gpt_worker.model.unified_voice import Positions, StepOutput, code_position
 from services.gpt_worker.settings import GptWorkerSettings
 from services.gpt_worker.spec import max_codes, max_text_ids, stage_spec
 from services.gpt_worker.voice import encode_voice
@@ -44,12 +43,15 @@ class _Decode:
     chooser: CodeChooser
     replay: list[int]
     """Codes that another worker already made and that are still to be fed."""
+    positions: Positions
     next_start: int
     """Index of the next code that goes out."""
     last_code: int | None = None
     """None before the prefix is in the cache."""
     count: int = 0
     """Codes chosen or replayed."""
+    held: list[int] = field(default_factory=list)
+    """With the published positions: codes that wait for the second pass."""
 
 
 class _State:
@@ -59,7 +61,7 @@ class _State:
         self.row = row
         self.options = options
         self.conds = conds  # (1, C, D)
-        self.queue = SegmentQueue()
+        self.queue = SegmentQueue(session)
         self.decode: _Decode | None = None
         self.resume = session.resume
 
@@ -80,7 +82,9 @@ class GptEngine:
 
     def open(self, session: Session) -> None:
         options = self._sampling_options(session.params)
-        self._states[session] = _State(session, self._free_rows.pop(), options, self._conditioning(session))
+        conds = self._conditioning(session)
+        # Last: what fails before has taken no row.
+        self._states[session] = _State(session, self._free_rows.pop(), options, conds)
 
     def first_start(self, resume: ResumePoint, session: Session) -> int:
         """The text of a segment is always sent whole."""
@@ -89,6 +93,13 @@ class GptEngine:
             raise InvalidRequestError(
                 f"to resume at code {resume.next_index} the state needs codes int32 [{resume.next_index}]",
                 field="open.resume.state[codes]",
+                stage="gpt",
+            )
+        limit = int(session.params["max_codes"])
+        if set(resume.state) - {"codes"} or len(codes) >= limit:
+            raise InvalidRequestError(
+                f"the state is codes, fewer than max_codes ({limit}), and nothing else",
+                field="open.resume.state",
                 stage="gpt",
             )
         self._check_ids(codes, self._model.dimensions.start_code, "open.resume.state[codes]")
@@ -103,15 +114,12 @@ class GptEngine:
                 field="chunk.tensors[ids]",
             )
         self._check_ids(ids, self._model.dimensions.text_tokens, "chunk.tensors[ids]")
-        session.backlog += 1
         self._states[session].queue.push(chunk)
 
     def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
         state = self._states[session]
-        is_here = state.queue.cancel(segment)
-        if not is_here:
+        if not state.queue.cancel(segment):
             return None
-        session.backlog -= 1
         start = 0
         if state.decode is not None and state.decode.segment == segment:
             start, state.decode = state.decode.next_start, None
@@ -129,8 +137,8 @@ class GptEngine:
             text = state.queue.current
             assert text is not None
             try:
-                if session.params["compat"]:
-                    chunk: Chunk | None = self._whole(session, state, text)
+                if state.options.num_beams > 1:
+                    chunk: Chunk | None = self._search(session, state, text)
                 else:
                     chunk = self._next(session, state, text)
             except TtsError as error:
@@ -141,7 +149,6 @@ class GptEngine:
                 if chunk.is_segment_end:
                     state.queue.finish_current()
                     state.decode = None
-                    session.backlog -= 1
         return outputs
 
     def close(self, session: Session) -> None:
@@ -166,7 +173,7 @@ class GptEngine:
         self.close(session)
 
     def _next(self, session: Session, state: _State, text: SegmentInput) -> Chunk | None:
-        """One code of a segment; None while codes of another worker are being replayed."""
+        """One code of a segment; None while codes are replayed, or held back for the second pass."""
         if state.decode is None:
             state.decode = self._begin(session, state, text.segment)
             output = self._model.prefill(self._prefix(state, text), self._cache, state.row)
@@ -180,7 +187,7 @@ class GptEngine:
             if replayed == REPLAYED_PER_STEP:
                 return None
             output = self._feed(state.decode)
-        return self._choose(state, state.decode, output)
+        return self._choose(state, state.decode, text, output)
 
     def _begin(self, session: Session, state: _State, segment: int) -> _Decode:
         replay: list[int] = []
@@ -194,7 +201,8 @@ class GptEngine:
             seed=session.seed,
             segment=segment,
         )
-        return _Decode(segment, state.row, chooser, replay, next_start=len(replay))
+        positions: Positions = "compat" if session.params["compat"] else "fast"
+        return _Decode(segment, state.row, chooser, replay, positions, next_start=len(replay))
 
     def _prefix(self, state: _State, text: SegmentInput) -> torch.Tensor:
         ids = [int(i) for i in text.items("ids", 0, text.stop)]
@@ -220,7 +228,7 @@ class GptEngine:
 
     def _feed(self, decode: _Decode) -> StepOutput:
         assert decode.last_code is not None
-        position = code_position(decode.count, "fast")
+        position = code_position(decode.count, decode.positions)
         return self._model.decode_step(decode.last_code, position, self._cache, decode.row)
 
     def _accept(self, decode: _Decode, code: int, *, is_replayed: bool) -> None:
@@ -229,21 +237,23 @@ class GptEngine:
         decode.last_code = code
         decode.count += 1
 
-    def _choose(self, state: _State, decode: _Decode, output: StepOutput) -> Chunk:
+    def _choose(self, state: _State, decode: _Decode, text: SegmentInput, output: StepOutput) -> Chunk | None:
         code = decode.chooser.choose(self._speakable(output.logits))
+        is_stop = code == self._model.dimensions.stop_code
         start = decode.next_start
-        if code == self._model.dimensions.stop_code:
-            return self._end(decode.segment, start, FinishReason.STOP)
-        self._accept(decode, code, is_replayed=False)
-        decode.next_start += 1
+        if not is_stop:
+            self._accept(decode, code, is_replayed=False)
+            decode.next_start += 1
         is_cut = decode.count >= state.options.max_codes
-        return Chunk(
-            decode.segment,
-            start,
-            {"codes": np.array([code], np.int32), "latents": output.latent[None].float().cpu().numpy()},
-            is_segment_end=is_cut,
-            finish_reason=FinishReason.MAX_CODES if is_cut else FinishReason.NONE,
-        )
+        reason = FinishReason.STOP if is_stop else FinishReason.MAX_CODES if is_cut else FinishReason.NONE
+        if decode.positions == "compat":
+            decode.held += [] if is_stop else [code]
+            return self._with_second_pass(state, text, decode.held, reason) if reason else None
+        if is_stop:
+            return self._end(decode.segment, start, reason)
+        latents = output.latent[None].float().cpu().numpy()
+        codes = np.array([code], np.int32)
+        return Chunk(decode.segment, start, {"codes": codes, "latents": latents}, bool(reason), reason)
 
     def _speakable(self, logits: torch.Tensor) -> torch.Tensor:
         """Leave codes and stop: the start token has a score too, but no sound."""
@@ -253,35 +263,24 @@ class GptEngine:
         speakable[stop] = logits[stop]
         return speakable
 
-    def _whole(self, session: Session, state: _State, text: SegmentInput) -> Chunk:
-        """The published behaviour: the whole segment with its positions, then a second pass for the latents."""
-        ids = [int(i) for i in text.items("ids", 0, text.stop)]
+    def _search(self, session: Session, state: _State, text: SegmentInput) -> Chunk:
+        """A beam search over the whole segment, in one step."""
         prefix = self._prefix(state, text)
-        if state.options.num_beams > 1:
-            codes = beam_search(self._model, prefix, state.options, seed=session.seed, segment=text.segment)
-        else:
-            codes = generate(
-                self._model,
-                prefix,
-                state.options,
-                positions="compat",
-                seed=session.seed,
-                segment=text.segment,
-            ).codes
+        codes = beam_search(self._model, prefix, state.options, seed=session.seed, segment=text.segment)
         stop = self._model.dimensions.stop_code
-        is_stopped = bool(codes) and codes[-1] == stop
+        reason = FinishReason.STOP if stop in codes else FinishReason.MAX_CODES
         codes = codes[: codes.index(stop)] if stop in codes else codes
         codes = [code for code in codes if code < self.spec.gives.vocabulary]
+        return self._with_second_pass(state, text, codes, reason)
+
+    def _with_second_pass(self, state: _State, text: SegmentInput, codes: list[int], reason: FinishReason) -> Chunk:
+        """All codes of a segment with the latents of the published second pass."""
         if not codes:
-            return self._end(text.segment, 0, FinishReason.STOP)
-        latents = self._model.second_pass(state.conds, ids, codes)
-        return Chunk(
-            text.segment,
-            0,
-            {"codes": np.array(codes, np.int32), "latents": latents.float().cpu().numpy()},
-            is_segment_end=True,
-            finish_reason=FinishReason.STOP if is_stopped else FinishReason.MAX_CODES,
-        )
+            return self._end(text.segment, 0, reason)
+        ids = [int(i) for i in text.items("ids", 0, text.stop)]
+        latents = self._model.second_pass(state.conds, ids, codes).float().cpu().numpy()
+        tensors = {"codes": np.array(codes, np.int32), "latents": latents}
+        return Chunk(text.segment, 0, tensors, is_segment_end=True, finish_reason=reason)
 
     def _end(self, segment: int, start: int, reason: FinishReason) -> Chunk:
         width = self._model.dimensions.width

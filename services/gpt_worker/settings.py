@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from services.common.settings import Address
 from services.common.stage.settings import StageSettings
 
 
@@ -12,8 +14,8 @@ class GptWorkerSettings(StageSettings):
 
     model_config = SettingsConfigDict(env_prefix="TTS_GPT_", frozen=True)
 
-    address: str = "127.0.0.1:50061"
+    address: Address = "127.0.0.1:50061"
     """Where to listen, as host:port."""
 
-    metrics_port: int = 9461
-    """Where Prometheus reads; 0 takes a free port."""
+    metrics_port: int = Field(default=9461, ge=0, le=65535)
+    """Port of the Prometheus metrics, on the same host as the address; 0 turns them off."""

@@ -28,6 +28,7 @@ def stage_spec(
     device: DeviceInfo,
 ) -> StageSpec:
     mini = config.triptych
+    semantic = config.semantic_encoder.hidden_size
     width, latents = dimensions.width, dimensions.speaker.perceiver.latents
     return StageSpec(
         stage="gpt",
@@ -39,11 +40,15 @@ def stage_spec(
         device=device,
         default_policy=streaming_policy(config),
         voice_steps=(
-            VoiceStep("speaker_features", ("audio_22050",), ("spk_cond", "audio_16k")),
-            VoiceStep("emotion_features", ("audio_16000",), ("emo_cond",)),
+            VoiceStep("speaker_features", (TensorSpec("audio_22050", "float32", (-1,)),), ("spk_cond", "audio_16k")),
+            VoiceStep("emotion_features", (TensorSpec("audio_16000", "float32", (-1,)),), ("emo_cond",)),
             VoiceStep(
                 "condition",
-                ("spk_cond", "emo_cond", "style"),
+                (
+                    TensorSpec("spk_cond", "float32", (-1, semantic)),
+                    TensorSpec("emo_cond", "float32", (-1, semantic)),
+                    TensorSpec("style", "float32", (config.s2mel.style_encoder.dim,)),
+                ),
                 ("speaker_latents", "speaker_emovec", "self_emovec", "emotion_rows"),
             ),
         ),

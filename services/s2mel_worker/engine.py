@@ -28,11 +28,11 @@ from services.s2mel_worker.voice import encode_voice
 class _State:
     """What the engine holds of one session."""
 
-    def __init__(self, voice: Voice, prompt: Prompt, resume: ResumePoint | None) -> None:
-        self.queue = SegmentQueue()
+    def __init__(self, session: Session, voice: Voice, prompt: Prompt) -> None:
+        self.queue = SegmentQueue(session)
         self.voice = voice
         self.prompt = prompt
-        self.resume = resume
+        self.resume = session.resume
         self.segment: int | None = None
         """The segment that `start`, `index` and `prefix` are about."""
         self.start = 0
@@ -48,16 +48,20 @@ class S2MelEngine:
         self._stage = stage
         self.spec = spec
         self._bins = spec.gives.mel_bins
+        self._max_codes = stage.config.gpt.max_mel_tokens
         self._states: dict[Session, _State] = {}
 
     @torch.inference_mode()
     def open(self, session: Session) -> None:
+        self._check_voice(session)
         voice = self._voice(session)
         prompt = cut_prompt(self._stage, voice, session.policy.prompt_seconds)
-        self._states[session] = _State(voice, prompt, session.resume)
+        self._states[session] = _State(session, voice, prompt)
 
     def first_start(self, resume: ResumePoint, session: Session) -> int:
         """The code that the next window's prefix begins with."""
+        if set(resume.state) - {"mel"}:
+            raise InvalidRequestError("the state is mel and nothing else", field="open.resume.state", stage="s2mel")
         start = self._window_start(resume, session)
         prefix_start = max(0, start - session.policy.prefix_codes)
         frames = frames_of(start) - frames_of(prefix_start)
@@ -74,10 +78,12 @@ class S2MelEngine:
         codes, limit = chunk.tensors["codes"], self.spec.takes.vocabulary
         if len(codes) and (int(codes.min()) < 0 or int(codes.max()) >= limit):
             raise InvalidRequestError(f"codes must be 0 to {limit - 1}", field="chunk.tensors[codes]", stage="s2mel")
-        if not self._is_whole(session):
-            # A whole render reads everything before it gives anything: holding its codes back would stop it.
-            session.backlog += 1
-        self._states[session].queue.push(chunk)
+        queue = self._states[session].queue
+        queue.push(chunk)
+        if queue.last_stop > self._max_codes:
+            raise InvalidRequestError(
+                f"segment {chunk.segment} has more than {self._max_codes} codes", field="chunk", stage="s2mel"
+            )
 
     def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
         state = self._states[session]
@@ -93,7 +99,11 @@ class S2MelEngine:
             return False
         codes = state.queue.current
         self._enter(session, state, codes)
-        return codes.has_ended or self._window(session, state, codes) is not None
+        is_ready = codes.has_ended or self._window(session, state, codes) is not None
+        if not is_ready:
+            # It waits for more of this segment: what it holds must not keep the caller from sending it.
+            state.queue.use(codes.stop)
+        return is_ready
 
     @torch.inference_mode()
     def step(self, sessions: Sequence[Session]) -> list[Output]:
@@ -123,6 +133,16 @@ class S2MelEngine:
         while self.is_ready(session):
             self.step([session])
         self.close(session)
+
+    def _check_voice(self, session: Session) -> None:
+        voice, limit = session.voice, self.spec.takes.vocabulary
+        codes = voice["prompt_codes"]
+        if int(codes.min()) < 0 or int(codes.max()) >= limit:
+            raise InvalidRequestError(f"prompt_codes must be 0 to {limit - 1}", field="voice.tensors", stage="s2mel")
+        if len(voice["prompt_condition"]) != len(voice["prompt_mel"]):
+            raise InvalidRequestError(
+                "prompt_condition and prompt_mel have different lengths", field="voice.tensors", stage="s2mel"
+            )
 
     def _voice(self, session: Session) -> Voice:
         arrays = {name: torch.from_numpy(np.array(array)) for name, array in session.voice.items()}
@@ -155,8 +175,9 @@ class S2MelEngine:
         return session.policy.is_whole or bool(session.params["compat"])
 
     def _window_start(self, resume: ResumePoint, session: Session) -> int:
+        start, last = 0, frames_of(self._max_codes)
         for start, _ in window_borders(session.policy):
-            if frames_of(start) >= resume.next_index:
+            if frames_of(start) >= min(resume.next_index, last):
                 break
         if frames_of(start) == resume.next_index:
             return start
@@ -181,8 +202,8 @@ class S2MelEngine:
         kept = max(0, window.stop - session.policy.prefix_codes)
         frames = np.concatenate([state.prefix, mel])
         state.prefix = frames[len(frames) - (frames_of(window.stop) - frames_of(kept)) :]
+        state.queue.use(window.stop)
         codes.drop_before(kept)
-        session.backlog = min(session.backlog, codes.stop - window.stop)
         return Chunk(codes.segment, first, {"mel": mel})
 
     def _frames(self, session: Session, state: _State, codes: SegmentInput, window: Window) -> Array:
@@ -193,7 +214,7 @@ class S2MelEngine:
         latents = torch.from_numpy(np.array(codes.items("latents", first, stop))).to(device)
         num_steps, cfg_rate = int(session.params["steps"]), session.params["cfg_rate"]
         if session.params["compat"]:
-            noise = frame_noise(session.seed, codes.segment, 0, frames_of(len(seen))).to(device)
+            noise = frame_noise(session.seed, codes.segment, 0, frames_of(len(seen)), self._bins).to(device)
             mel = render_whole(self._stage, seen, latents, state.voice, noise, num_steps=num_steps, cfg_rate=cfg_rate)
         else:
             mel = render_window(
@@ -213,7 +234,6 @@ class S2MelEngine:
     def _finish(self, session: Session, state: _State, codes: SegmentInput, first: int, mel: Array | None) -> Chunk:
         state.queue.finish_current()
         state.segment = None
-        session.backlog = 0
         reason = codes.finish_reason or FinishReason.STOP
         if mel is None:
             return self._end(codes.segment, first, reason)

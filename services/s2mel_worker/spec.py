@@ -21,7 +21,11 @@ def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: D
         voice_steps=(
             VoiceStep(
                 "prompt",
-                ("audio_22050", "audio_16k", "spk_cond"),
+                (
+                    TensorSpec("audio_22050", "float32", (-1,)),
+                    TensorSpec("audio_16k", "float32", (-1,)),
+                    TensorSpec("spk_cond", "float32", (-1, config.semantic_encoder.hidden_size)),
+                ),
                 ("style", "prompt_codes", "prompt_condition", "prompt_mel"),
             ),
         ),
@@ -37,6 +41,6 @@ def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: D
             ParamSpec("compat", 0, 1, 0, "1 renders a segment whole, with the published frame map", is_integer=True),
         ),
         languages=tuple(project.languages),
-        # Codes come one a chunk. Half of the credit is refilled at once, so half must hold a window and its look-ahead.
-        input_window_chunks=2 * (policy.max_window_codes + policy.look_ahead_codes) + 64,
+        # Codes come one a chunk: so far the GPT may be ahead of the window that is being rendered.
+        input_window_chunks=policy.max_window_codes + policy.look_ahead_codes,
     )

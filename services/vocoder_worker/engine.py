@@ -22,9 +22,9 @@ from services.vocoder_worker.spec import stage_spec
 class _State:
     """What the engine holds of one session."""
 
-    def __init__(self, resume: ResumePoint | None) -> None:
-        self.queue = SegmentQueue()
-        self.resume = resume
+    def __init__(self, session: Session) -> None:
+        self.queue = SegmentQueue(session)
+        self.resume = session.resume
         self.segment: int | None = None
         self.next_frame = 0
         """First frame whose samples have not gone out."""
@@ -40,7 +40,7 @@ class VocoderEngine:
         self._states: dict[Session, _State] = {}
 
     def open(self, session: Session) -> None:
-        self._states[session] = _State(session.resume)
+        self._states[session] = _State(session)
 
     def first_start(self, resume: ResumePoint, session: Session) -> int:
         """The first frame of the left context of the next sample."""
@@ -55,7 +55,6 @@ class VocoderEngine:
     def push(self, session: Session, chunk: Chunk) -> None:
         if not np.isfinite(chunk.tensors["mel"]).all():
             raise InvalidRequestError("mel holds numbers that are not finite", field="chunk.tensors[mel]")
-        session.backlog += 1
         self._states[session].queue.push(chunk)
 
     def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
@@ -72,11 +71,11 @@ class VocoderEngine:
             return False
         mel = state.queue.current
         self._enter(state, mel)
-        if not mel.has_ended and self._stop(session, mel) <= state.next_frame:
-            # Held as context: the caller may send more.
-            session.backlog = 0
-            return False
-        return True
+        is_ready = self._next_stop(session, state, mel) is not None
+        if not is_ready:
+            # It waits for more context: what it holds must not keep the caller from sending it.
+            state.queue.use(mel.stop)
+        return is_ready
 
     def step(self, sessions: Sequence[Session]) -> list[Output]:
         return [(session, self._render(session, self._states[session])) for session in sessions]
@@ -104,30 +103,41 @@ class VocoderEngine:
         if resume is not None and resume.segment == mel.segment:
             state.next_frame = resume.next_index // self._hop
 
-    def _stop(self, session: Session, mel: SegmentInput) -> int:
-        if session.policy.is_whole and not mel.has_ended:
-            return 0
-        return settled_stop(mel.stop, mel.has_ended, session.policy.vocoder_context_frames)
+    def _next_stop(self, session: Session, state: _State, mel: SegmentInput) -> int | None:
+        """Frame up to which the next samples go; None while more has to come.
+
+        It follows from the borders of the chunks alone, so that samples do not depend on when those arrive.
+        """
+        if session.policy.is_whole:
+            return mel.stop if mel.has_ended else None
+        context = session.policy.vocoder_context_frames
+        for number, border in enumerate(mel.borders, start=1):
+            is_last = mel.has_ended and number == len(mel.borders)
+            stop = settled_stop(border, is_last, context)
+            if is_last or stop > state.next_frame:
+                return stop
+        return None
 
     def _render(self, session: Session, state: _State) -> Chunk:
         mel = state.queue.current
         assert mel is not None
         self._enter(state, mel)
-        first, stop = state.next_frame, self._stop(session, mel)
+        first, stop = state.next_frame, self._next_stop(session, state, mel)
+        assert stop is not None
         context = session.policy.vocoder_context_frames
         pcm = np.zeros(0, np.int16)
         if stop > first:
             window = slice(max(mel.start, first - context), min(mel.stop, stop + context))
             frames = np.asarray(mel.items("mel", window.start, window.stop))
             pcm = vocode(self._vocoder, frames, first - window.start, stop - window.start)
-        session.backlog = 0
         start = first * self._hop
-        if mel.has_ended:
+        if mel.has_ended and stop == mel.stop:
             state.queue.finish_current()
             state.segment = None
             reason = mel.finish_reason or FinishReason.STOP
             return Chunk(mel.segment, start, {"pcm": pcm}, is_segment_end=True, finish_reason=reason)
         state.next_frame = stop
+        state.queue.use(stop)
         mel.drop_before(stop - context)
         return Chunk(mel.segment, start, {"pcm": pcm})
 

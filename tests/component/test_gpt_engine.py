@@ -10,6 +10,7 @@ from services.common.errors import InvalidRequestError
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.gpt_worker.engine import GptEngine, load_engine
 from services.gpt_worker.settings import GptWorkerSettings
+from tests.system.conftest import MODEL_DIR
 
 IDS = np.arange(5, 30, dtype=np.int32)
 MAX_CODES = 60
@@ -17,7 +18,7 @@ MAX_CODES = 60
 
 @pytest.fixture(scope="module")
 def engine() -> GptEngine:
-    return load_engine(GptWorkerSettings(slots=4))
+    return load_engine(GptWorkerSettings(model_dir=MODEL_DIR, slots=4))
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +178,9 @@ def test_wrong_ids_are_refused(engine: GptEngine, voice: Tensors, ids: list[int]
     with pytest.raises(InvalidRequestError):
         engine.push(each, Chunk(0, 0, {"ids": np.array(ids, np.int32)}, is_segment_end=True))
     engine.close(each)
+
+
+def test_a_state_that_leaves_nothing_to_do_is_refused(engine: GptEngine, voice: Tensors) -> None:
+    resume = ResumePoint(0, 5000, {"codes": np.zeros(5000, np.int32)})
+    with pytest.raises(InvalidRequestError, match="max_codes"):
+        engine.first_start(resume, session(engine, voice, resume=resume))

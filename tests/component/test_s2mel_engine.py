@@ -14,6 +14,7 @@ from services.common.stage.session import Chunk, FinishReason, ResumePoint, Sess
 from services.s2mel_worker.engine import S2MelEngine, load_engine
 from services.s2mel_worker.model.windows import all_windows, frames_of
 from services.s2mel_worker.settings import S2MelWorkerSettings
+from tests.system.conftest import MODEL_DIR
 
 NUM_CODES = 90
 POLICY = Policy(
@@ -28,7 +29,7 @@ POLICY = Policy(
 
 @pytest.fixture(scope="module")
 def engine() -> S2MelEngine:
-    return load_engine(S2MelWorkerSettings())
+    return load_engine(S2MelWorkerSettings(model_dir=MODEL_DIR))
 
 
 @pytest.fixture(scope="module")
@@ -155,4 +156,34 @@ def test_codes_outside_the_codebook_are_refused(engine: S2MelEngine, voice: Tens
     bad = codes | {"codes": np.full(NUM_CODES, engine.spec.takes.vocabulary, np.int32)}
     with pytest.raises(InvalidRequestError, match="codes must be"):
         engine.push(each, Chunk(0, 0, bad))
+    engine.close(each)
+
+
+def test_voices_that_do_not_fit_are_refused(engine: S2MelEngine, voice: Tensors) -> None:
+    bad = {
+        "codes": voice | {"prompt_codes": np.full_like(voice["prompt_codes"], 10**6)},
+        "lengths": voice | {"prompt_mel": voice["prompt_mel"][:-1]},
+    }
+    for what, each in bad.items():
+        with pytest.raises(InvalidRequestError):
+            engine.open(session(engine, each))
+        assert not engine._states, what
+
+
+@pytest.mark.parametrize("next_index", [1, 2**62])
+def test_resuming_far_beyond_a_segment_is_refused_at_once(engine: S2MelEngine, voice: Tensors, next_index: int) -> None:
+    resume = ResumePoint(0, next_index, {})
+    with pytest.raises(InvalidRequestError, match="border"):
+        engine.first_start(resume, session(engine, voice, resume=resume))
+
+
+def test_a_segment_of_too_many_codes_is_refused(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
+    """Also of a whole render, which lets all codes in before it gives anything."""
+    each = session(engine, voice, policy=replace(POLICY, is_whole=True))
+    engine.open(each)
+    limit = engine._stage.config.gpt.max_mel_tokens
+    for start in range(0, limit // NUM_CODES * NUM_CODES, NUM_CODES):
+        engine.push(each, Chunk(0, start, codes))
+    with pytest.raises(InvalidRequestError, match="more than"):
+        engine.push(each, Chunk(0, limit // NUM_CODES * NUM_CODES, codes))
     engine.close(each)

@@ -20,6 +20,8 @@ from bench.parity.pack import Pack
 from bench.parity.report import misses
 from bench.parity.text_side import check_text
 
+WHOLE_PACK = "TRIPTYCH_GOLDEN_PACK"
+"""Environment variable that names the directory of a whole pack, with every stage."""
 ARCHIVE = Path(__file__).parent.parent / "golden" / "tiny-a.tar.xz"
 
 Manifest = dict[str, Any]
@@ -67,6 +69,17 @@ def test_every_stored_tensor_is_reproduced(pack: Pack, stage: str) -> None:
     by_stage = reproduce(pack, [stage])
     compared = [comparison for comparisons in by_stage.values() for comparison in comparisons]
     assert len(by_stage[stage]) == len(pack.expectations(stage)) > 0
+    assert misses(compared) == []
+
+
+@pytest.mark.skipif(WHOLE_PACK not in os.environ, reason=f"{WHOLE_PACK} names no directory of a whole golden pack")
+def test_a_whole_pack_is_reproduced() -> None:
+    whole = Pack(os.environ[WHOLE_PACK])
+    by_stage = reproduce(whole, whole.stages)
+    compared = [comparison for comparisons in by_stage.values() for comparison in comparisons]
+
+    assert set(whole.stages) > set(trim.KEPT_STAGES)
+    assert len(compared) >= sum(len(whole.expectations(stage)) for stage in whole.stages)
     assert misses(compared) == []
 
 

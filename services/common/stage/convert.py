@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from protos.tts.stages.v1 import stage_pb2
 from services.common import tensors
 from services.common.arrays import Tensors
 from services.common.errors import InvalidRequestError, WrongModelError
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session, Stats
-from services.common.stage.spec import Edge, ParamSpec, StageSpec, TensorSpec
+from services.common.stage.spec import Edge, ParamSpec, StageSpec, TensorSpec, VoiceStep
+
+POLICY_RANGES = {
+    "first_window_codes": (1, 4096),
+    "window_growth": (1, 8),
+    "max_window_codes": (1, 4096),
+    "look_ahead_codes": (0, 1024),
+    "prefix_codes": (0, 1024),
+    "prompt_seconds": (0.1, 60),
+    "vocoder_context_frames": (0, 256),
+}
 
 
 def spec_to_proto(spec: StageSpec, *, worker: str) -> stage_pb2.DescribeResponse:
@@ -22,7 +34,10 @@ def spec_to_proto(spec: StageSpec, *, worker: str) -> stage_pb2.DescribeResponse
         gives=_edge_to_proto(spec.gives),
         voice_steps=[
             stage_pb2.VoiceStep(
-                name=step.name, takes=step.takes, gives=step.gives, max_audio_seconds=step.max_audio_seconds
+                name=step.name,
+                takes=[item.name for item in step.takes],
+                gives=step.gives,
+                max_audio_seconds=step.max_audio_seconds,
             )
             for step in spec.voice_steps
         ],
@@ -69,18 +84,15 @@ def policy_from_proto(message: stage_pb2.Policy, default: Policy) -> Policy:
         prompt_seconds=message.prompt_seconds or default.prompt_seconds,
         vocoder_context_frames=message.vocoder_context_frames or default.vocoder_context_frames,
     )
-    if not 1.0 <= policy.window_growth <= 8.0:
-        raise InvalidRequestError(
-            f"window_growth is {policy.window_growth}; 1 to 8 is allowed", field="open.policy.window_growth"
-        )
+    for name, (least, most) in POLICY_RANGES.items():
+        value = getattr(policy, name)
+        if not least <= value <= most:
+            raise InvalidRequestError(
+                f"{name} is {value:g}; {least:g} to {most:g} is allowed", field=f"open.policy.{name}"
+            )
     if policy.max_window_codes < policy.first_window_codes:
         raise InvalidRequestError(
             "max_window_codes is less than first_window_codes", field="open.policy.max_window_codes"
-        )
-    if not 0.1 <= policy.prompt_seconds <= 60.0:
-        raise InvalidRequestError(
-            f"prompt_seconds is {policy.prompt_seconds}; 0.1 to 60 is allowed",
-            field="open.policy.prompt_seconds",
         )
     return policy
 
@@ -92,7 +104,7 @@ def session_from_open(message: stage_pb2.Open, spec: StageSpec, *, time_left_sec
         WrongModelError: It is meant for another model or revision.
         InvalidRequestError: A parameter or tensor is unknown or out of range.
     """
-    _check_model(message.model, spec)
+    check_model(message.model, spec, field="open.model")
     has_policy = message.HasField("policy")
     return Session(
         utterance_id=message.utterance_id,
@@ -107,19 +119,34 @@ def session_from_open(message: stage_pb2.Open, spec: StageSpec, *, time_left_sec
     )
 
 
-def _check_model(model: stage_pb2.ModelIdentity, spec: StageSpec) -> None:
+def check_model(model: stage_pb2.ModelIdentity, spec: StageSpec, *, field: str) -> None:
+    """Raise WrongModelError when a model or revision is asked for that this stage does not serve."""
     for what, asked, have in (("model", model.name, spec.model), ("revision", model.revision, spec.revision)):
         if asked and asked != have:
             raise WrongModelError(
                 f"{what} {asked!r} is asked for; this worker serves {have!r}",
-                field=f"open.model.{what}",
+                field=f"{field}.{what}",
                 stage=spec.stage,
             )
 
 
 def check_voice(voice: Tensors, spec: StageSpec) -> None:
     """Raise InvalidRequestError unless the tensors are what the stage needs of a voice."""
-    _check_named(voice, spec.conditions, field="voice.tensors")
+    check_named(voice, spec.conditions, field="voice.tensors")
+
+
+def check_voice_step(given: Tensors, step: VoiceStep) -> None:
+    """Raise InvalidRequestError unless the tensors are what the voice step takes."""
+    check_named(given, step.takes, field="tensors")
+    for name, array in given.items():
+        rate = name.removeprefix("audio_")
+        if not rate.isdigit():
+            continue
+        least, most = int(rate) // 2, int(int(rate) * step.max_audio_seconds) + 1
+        if not least <= len(array) <= most:
+            raise InvalidRequestError(
+                f"{name} has {len(array)} samples; {least} to {most} are allowed", field=f"tensors[{name}]"
+            )
 
 
 def chunk_to_proto(chunk: Chunk) -> stage_pb2.Chunk:
@@ -173,11 +200,12 @@ def _params(message: stage_pb2.Open, spec: StageSpec) -> dict[str, float]:
 def _options(message: stage_pb2.Open, spec: StageSpec) -> Tensors:
     options = tensors.from_proto(message.options)
     optional = tuple(TensorSpec(item.name, item.dtype, item.shape, is_optional=True) for item in spec.options)
-    _check_named(options, optional, field="open.options")
+    check_named(options, optional, field="open.options")
     return options
 
 
-def _check_named(given: Tensors, specs: tuple[TensorSpec, ...], *, field: str) -> None:
+def check_named(given: Tensors, specs: tuple[TensorSpec, ...], *, field: str) -> None:
+    """Raise InvalidRequestError unless the arrays are those of the specs, of their kind, not empty and finite."""
     known = {spec.name: spec for spec in specs}
     for name in given:
         if name not in known:
@@ -193,6 +221,10 @@ def _check_named(given: Tensors, specs: tuple[TensorSpec, ...], *, field: str) -
             raise InvalidRequestError(
                 f"tensor {name!r} is {array.dtype.name} {list(array.shape)}, not {spec.dtype} {list(spec.shape)}",
                 field=f"{field}[{name}]",
+            )
+        if not array.size or not np.isfinite(array).all():
+            raise InvalidRequestError(
+                f"tensor {name!r} is empty or holds numbers that are not finite", field=f"{field}[{name}]"
             )
 
 

@@ -107,6 +107,7 @@ class StageLoop:
                 for session, output in outputs:
                     if not session.is_closed:
                         session.outbox.put_nowait(output)
+                self._tell_used()
                 if not did_step and not self._commands:
                     await self._wait()
         except Exception:
@@ -117,9 +118,16 @@ class StageLoop:
                 session.outbox.put_nowait(lost)
             raise
 
+    def _tell_used(self) -> None:
+        """Wake the writers of sessions whose callers may send more."""
+        for session in self._sessions:
+            if session.used != session.told_used:
+                session.told_used = session.used
+                session.outbox.put_nowait(None)
+
     async def _wait(self) -> None:
         """Sleep until there is work, or until the next deadline passes."""
-        deadlines = [session.deadline for session in self._sessions if session.deadline is not None]
+        deadlines = [s.deadline for s in self._sessions if s.deadline is not None and not s.has_failed]
         timeout = max(0.0, min(deadlines) - time.monotonic()) + 0.001 if deadlines else None
         try:
             await asyncio.wait_for(self._work.wait(), timeout)
@@ -128,11 +136,12 @@ class StageLoop:
 
     def _submit(self, session: Session, command: Command) -> None:
         def guarded() -> None:
-            if session.is_closed:
+            if session.is_closed or session.has_failed:
                 return
             try:
                 command()
             except TtsError as error:
+                session.has_failed = True
                 self._event_loop.call_soon_threadsafe(session.outbox.put_nowait, error)
 
         self._commands.append(guarded)
@@ -143,20 +152,22 @@ class StageLoop:
         while self._commands:
             self._commands.popleft()()
         sessions = list(self._sessions)
-        outputs: list[Output] = [(session, self._late()) for session in sessions if session.is_late]
+        outputs: list[Output] = [
+            (session, self._late()) for session in sessions if session.is_late and not session.has_failed
+        ]
         ready = [
             session
             for session in sessions
-            if session.credit > 0 and not session.is_late and not session.is_closed and self.engine.is_ready(session)
+            if session.credit > 0
+            and not (session.is_late or session.has_failed or session.is_closed)
+            and self.engine.is_ready(session)
         ]
         batch = scheduler.pick(ready, max_batch_size=self._max_batch_size)
         if batch:
             outputs += self._step(batch)
         for session, output in outputs:
             if isinstance(output, TtsError):
-                # Its caller hears of the error; until the call ends it must not be served again.
-                session.credit = 0
-                session.deadline = None
+                session.has_failed = True
         return outputs, bool(batch)
 
     def _step(self, batch: list[Session]) -> list[Output]:

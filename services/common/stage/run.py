@@ -108,11 +108,11 @@ class Run:
     def _credit_to_grant(self) -> int:
         """Refill the caller's credit when half of the window is free, so that credits are few messages."""
         window = self._spec.input_window_chunks
-        room = window - self._session.backlog - (self._granted - self._received)
-        if 2 * room < window and self._granted:
+        room = window + self._session.used - self._granted
+        if 2 * room < window:
             return 0
-        self._granted += max(room, 0)
-        return max(room, 0)
+        self._granted += room
+        return room
 
 
 async def open_session(

@@ -46,14 +46,13 @@ class StageServicer(stage_pb2_grpc.StageServicer):
     async def EncodeVoice(
         self, request: stage_pb2.EncodeVoiceRequest, context: Context
     ) -> stage_pb2.EncodeVoiceResponse:
+        convert.check_model(request.model, self._spec, field="model")
         step = next((step for step in self._spec.voice_steps if step.name == request.step), None)
         if step is None:
             allowed = ", ".join(step.name for step in self._spec.voice_steps) or "none"
             raise InvalidRequestError(f"voice step {request.step!r} is not one of: {allowed}", field="step")
         given = tensors.from_proto(request.tensors)
-        missing = [name for name in step.takes if name not in given]
-        if missing:
-            raise InvalidRequestError(f"tensor {missing[0]!r} is missing", field="tensors")
+        convert.check_voice_step(given, step)
         made = await self._loop.encode_voice(step.name, given)
         return stage_pb2.EncodeVoiceResponse(tensors=tensors.to_proto(made))
 

@@ -59,7 +59,7 @@ class Stats:
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """Engines read the first block and keep `backlog`; the loop and the servicer own the rest."""
+    """Engines read the first block and have `used` counted; the loop and the servicer own the rest."""
 
     utterance_id: str
     seed: int
@@ -72,14 +72,18 @@ class Session:
     deadline: float | None = None
     """On `time.monotonic`'s clock."""
 
-    backlog: int = 0
-    """Chunks that were pushed and are not used up; counted by the engine."""
+    used: int = 0
+    """Chunks that came and are used up, or dropped; `SegmentQueue` counts them."""
 
     credit: int = 0
     """Chunks that the caller is ready to receive."""
     outbox: asyncio.Queue[Chunk | TtsError | None] = field(default_factory=asyncio.Queue)
     """What the engine made, at most `credit` chunks; None wakes the writer to look at its own state."""
     stats: Stats = field(default_factory=Stats)
+    told_used: int = 0
+    """What of `used` the writer has been told."""
+    has_failed: bool = False
+    """An error is on its way to the caller; nothing more is done for this session."""
     is_closed: bool = False
     last_served: float = field(default_factory=time.monotonic)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from services.common.stage.policy import Policy
@@ -62,7 +62,8 @@ class Edge:
 @dataclass(frozen=True, slots=True)
 class VoiceStep:
     name: str
-    takes: tuple[str, ...]
+    takes: tuple[TensorSpec, ...]
+    """``audio_<rate>`` comes from the recording."""
     gives: tuple[str, ...]
     max_audio_seconds: float = 15.0
 
@@ -93,5 +94,3 @@ class StageSpec:
     max_tokens_per_segment: int = 0
     input_window_chunks: int = 64
     """How many chunks a caller may send ahead of the engine."""
-    is_own_batch: bool = field(default=True)
-    """Whether one step serves every ready session; otherwise the one served longest ago."""

@@ -29,7 +29,7 @@ def run_worker(stage: str, settings: StageSettings, load_engine: Callable[[], En
     Args:
         stage: The stage's name, such as ``gpt``.
         settings: The worker's settings.
-        load_engine: Loads the model; runs in a thread, so that liveness can be asked meanwhile.
+        load_engine: Loads the model, before anything listens: a port that answers is a worker that serves.
     """
     logs.configure(f"{stage}_worker", settings.log_level)
     traces.configure(f"{stage}_worker", settings.otlp_endpoint)

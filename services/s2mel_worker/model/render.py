@@ -15,7 +15,7 @@ from torch import Tensor
 from services.s2mel_worker.model.flow import frame_noise
 from services.s2mel_worker.model.length_regulator import streaming_map
 from services.s2mel_worker.model.stage import S2MelStageModel, Voice
-from services.s2mel_worker.model.windows import FRAME_RATE, Window
+from services.s2mel_worker.model.windows import Window
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class WindowJob:
 def cut_prompt(model: S2MelStageModel, voice: Voice, seconds: float) -> Prompt:
     """The first `seconds` of a voice; the condition of a shorter prompt is made from its own codes."""
     mel, codes = voice["prompt_mel"], voice["prompt_codes"]
-    num_frames = max(1, int(seconds * FRAME_RATE))
+    audio = model.config.s2mel.preprocess_params
+    num_frames = max(1, int(seconds * audio.sr / audio.spect_params.hop_length))
     if num_frames >= len(mel):
         return Prompt(voice["style"], voice["prompt_condition"], mel)
     num_codes = max(1, num_frames * len(codes) // len(mel))

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from services.common.stage.policy import Policy
 
-FRAME_RATE = 22050 / 256
-"""Mel frames per second."""
-
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -19,7 +19,7 @@ from services.s2mel_worker.model.render import (
     render_windows,
 )
 from services.s2mel_worker.model.stage import S2MelStageModel, Voice
-from services.s2mel_worker.model.windows import FRAME_RATE, Window, all_windows, frames_of
+from services.s2mel_worker.model.windows import Window, all_windows, frames_of
 
 POLICY = Policy(first_window_codes=6, max_window_codes=12, look_ahead_codes=5, prefix_codes=4)
 
@@ -118,7 +118,7 @@ def test_everything_a_window_is_given_is_heard(stage: S2MelStageModel, prompt: P
 
 def test_a_long_prompt_is_cut_with_its_codes(stage: S2MelStageModel, voice: Voice) -> None:
     prompt = cut_prompt(stage, voice, 0.5)
-    frames = int(0.5 * FRAME_RATE)
+    frames = int(0.5 * (22050 / 256))
     assert prompt.mel.shape == (frames, 80)
     assert torch.equal(prompt.mel, voice["prompt_mel"][:frames])
     # Half a second of codes, regulated on their own: not a slice of the whole prompt's condition.

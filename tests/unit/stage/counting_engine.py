@@ -28,7 +28,7 @@ def counting_spec(slots: int = 2) -> StageSpec:
         slots=slots,
         device=DeviceInfo("none", "cpu", "numpy", "int32"),
         default_policy=Policy(),
-        voice_steps=(VoiceStep("sum", ("audio_22050",), ("total",)),),
+        voice_steps=(VoiceStep("sum", (TensorSpec("audio_22050", "float32", (-1,)),), ("total",)),),
         conditions=(TensorSpec("total", "float32", (1,)),),
         params=(ParamSpec("factor", 1, 10, 2, "what numbers are multiplied by", is_integer=True),),
         input_window_chunks=4,
@@ -45,14 +45,13 @@ class CountingEngine:
     def open(self, session: Session) -> None:
         if session.utterance_id == "unopenable":
             raise InvalidRequestError("this one cannot be opened")
-        self.open_sessions[session] = SegmentQueue()
+        self.open_sessions[session] = SegmentQueue(session)
         self._next[session] = session.resume.next_index if session.resume else 0
 
     def first_start(self, resume: ResumePoint, session: Session) -> int:
         return resume.next_index
 
     def push(self, session: Session, chunk: Chunk) -> None:
-        session.backlog += 1
         self.open_sessions[session].push(chunk)
 
     def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
@@ -87,11 +86,11 @@ class CountingEngine:
         if FATAL * 2 in made:
             raise RuntimeError("the engine hit a fatal number")
         self._next[session] += len(made)
+        self.open_sessions[session].use(self._next[session])
         is_end = text.has_ended and self._next[session] == text.stop
         if is_end:
             self.open_sessions[session].finish_current()
             self._next[session] = 0
-            session.backlog = 0
         return Chunk(text.segment, index, _numbers(made), is_segment_end=is_end)
 
 

@@ -16,6 +16,7 @@ from triptych.writing import CallOverError, write
 
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 from services.common import tensors
+from services.common.arrays import Tensors
 from services.common.grpc_errors import ErrorInterceptor
 from services.common.stage.loop import StageLoop
 from services.common.stage.servicer import StageServicer
@@ -96,13 +97,17 @@ class Stream:
         await put(self.call, stage_pb2.RunRequest(end=stage_pb2.End()))
         await self.call.done_writing()
 
-    async def chunk(self) -> stage_pb2.Chunk:
+    async def answer(self, kind: str) -> Any:
+        """The next answer of a kind."""
         while True:
             answer = await read(self.call)
             assert answer is not grpc.aio.EOF, await self.call.code()
-            if answer.HasField("chunk"):
-                chunk: stage_pb2.Chunk = answer.chunk
-                return chunk
+            if answer.HasField(kind):
+                return answer
+
+    async def chunk(self) -> stage_pb2.Chunk:
+        chunk: stage_pb2.Chunk = (await self.answer("chunk")).chunk
+        return chunk
 
     async def rest(self) -> tuple[list[int], stage_pb2.RunStats]:
         """All numbers that still come, and the stats of Done."""
@@ -372,9 +377,75 @@ async def test_heartbeat_counts_free_slots() -> None:
 
 async def test_voice_steps_are_computed_by_name() -> None:
     async with worker() as it:
-        audio = tensors.to_proto({"audio_22050": np.array([0.25, 0.5], np.float32)})
+        audio = tensors.to_proto({"audio_22050": np.full(20000, 0.5, np.float32)})
         answer = await it.stub.EncodeVoice(stage_pb2.EncodeVoiceRequest(step="sum", tensors=audio))
 
-        assert tensors.from_proto(answer.tensors)["total"].tolist() == [0.75]
+        assert tensors.from_proto(answer.tensors)["total"].tolist() == [10000.0]
         with pytest.raises(grpc.aio.AioRpcError, match="not one of"):
             await it.stub.EncodeVoice(stage_pb2.EncodeVoiceRequest(step="no"))
+
+
+async def test_a_refused_open_followed_by_chunks_hurts_nobody() -> None:
+    """The chunk is queued before the engine has refused; only this session may fail."""
+    async with worker() as it:
+        other = await Stream(it, utterance_id="other").open(credit=0)
+        refused = Stream(it, utterance_id="unopenable")
+        await put(refused.call, stage_pb2.RunRequest(open=refused.opening))
+        await refused.send([1, 2], end=True)
+        code, _ = await refused.failure()
+        await other.send([4], end=True)
+        await other.credit(1)
+        await other.end()
+
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        assert (await other.rest())[0] == [8]
+
+
+async def test_credit_follows_what_was_used_up() -> None:
+    """A window of four: the caller is never more than four chunks ahead, and always gets on."""
+    async with worker() as it:
+        stream = await Stream(it).open(credit=1)
+        granted = sent = used = 0
+        while used < 12:
+            answer = await read(stream.call)
+            granted += answer.credit.chunks
+            if answer.HasField("chunk"):
+                used += 1
+                await stream.credit(1)
+            assert granted <= used + 4 + 1, "one may be used up whose chunk is still on its way"
+            while sent < min(granted, 12):
+                await stream.send([sent], start=sent, end=sent == 11)
+                sent += 1
+        await stream.end()
+        await stream.rest()
+
+
+BAD_VOICE_STEPS: dict[str, Tensors] = {
+    "int16": {"audio_22050": np.zeros(22050, np.int16)},
+    "two dimensions": {"audio_22050": np.zeros((1, 22050), np.float32)},
+    "empty": {"audio_22050": np.zeros(0, np.float32)},
+    "too short": {"audio_22050": np.zeros(100, np.float32)},
+    "too long": {"audio_22050": np.zeros(22050 * 16, np.float32)},
+    "not finite": {"audio_22050": np.full(22050, np.nan, np.float32)},
+    "missing": {},
+    "unknown": {"audio_22050": np.zeros(22050, np.float32), "more": np.zeros(1, np.float32)},
+}
+
+
+@pytest.mark.parametrize("case", BAD_VOICE_STEPS)
+async def test_a_bad_recording_for_a_voice_step_is_refused(case: str) -> None:
+    async with worker() as it:
+        request = stage_pb2.EncodeVoiceRequest(step="sum", tensors=tensors.to_proto(BAD_VOICE_STEPS[case]))
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await it.stub.EncodeVoice(request)
+
+        assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_voices_are_not_encoded_for_another_revision() -> None:
+    async with worker() as it:
+        model = stage_pb2.ModelIdentity(name="numbers", revision="r0")
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await it.stub.EncodeVoice(stage_pb2.EncodeVoiceRequest(model=model, step="sum"))
+
+        assert failed.value.code() == grpc.StatusCode.FAILED_PRECONDITION

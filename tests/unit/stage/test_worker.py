@@ -26,7 +26,7 @@ async def process() -> AsyncIterator[tuple[asyncio.subprocess.Process, stage_pb2
         async with grpc.aio.insecure_channel(address) as channel:
             async with asyncio.timeout(30):
                 await channel.channel_ready()
-            yield worker, stage_pb2_grpc.StageStub(channel)  # type: ignore[misc]
+            yield worker, stage_pb2_grpc.StageStub(channel)
     finally:
         if worker.returncode is None:
             worker.kill()
