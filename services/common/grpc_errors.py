@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
-from services.common import errors
+from services.common import errors, logs
 from services.common.errors import TtsError
 from services.common.guard import Context, Handler, guarded
 
@@ -77,10 +77,13 @@ async def _end(method: str, context: Context) -> AsyncIterator[None]:
         yield
     except grpc.aio.AbortError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
         known = next(_known_errors(error), None)
         if known is None:
-            logger.exception("call_broke", method=method, error=type(error).__name__)
+            # Not logger.exception: the message may quote the caller.
+            logger.error(  # noqa: TRY400
+                "call_broke", method=method, error=type(error).__name__, exception=logs.outline(error)
+            )
             known = errors.StageFailedError("internal error; the log has the details", reason=INTERNAL_REASON)
         else:
             logger.warning("call_failed", method=method, reason=known.reason, field=known.field, stage=known.stage)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
+
+from services.common.errors import InvalidRequestError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -16,17 +19,23 @@ LAST_WRITE_SECONDS = 0.5
 """How long an ended call's message may take to leave; only a client that does not read needs any of it."""
 
 Guard = Callable[[Context], AbstractAsyncContextManager[None]]
+Parse = Callable[[bytes], Any]
 
 
 def guarded(handler: Handler | None, guard: Guard) -> Handler | None:
-    """Return `handler` with `guard` around each of its calls; None, an unknown method, stays None."""
+    """Return `handler` with `guard` around each of its calls; None, an unknown method, stays None.
+
+    Requests are parsed inside the guard: grpc.aio itself ends a call whose request is no message with UNKNOWN.
+    """
     if handler is None:
         return None
     make, method = _shape(handler)
+    if handler.request_deserializer is not None:
+        method = _parsing(method, handler.request_deserializer, is_stream=bool(handler.request_streaming))
     around = _around_stream(method, guard) if handler.response_streaming else _around_unary(method, guard)
     wrapped: Handler = make(
         around,
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=None,
         response_serializer=handler.response_serializer,
     )
     return wrapped
@@ -40,6 +49,39 @@ def _shape(handler: Handler) -> tuple[Callable[..., Any], Callable[..., Any]]:
         (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
     }
     return kinds[bool(handler.request_streaming), bool(handler.response_streaming)]
+
+
+def _parsing(method: Callable[..., Any], parse: Parse, *, is_stream: bool) -> Callable[..., Any]:
+    def call(data: Any, context: Context) -> Any:
+        return method(_Parsed(data, parse) if is_stream else _parsed(data, parse), context)
+
+    return call
+
+
+class _Parsed:
+    """A call's messages; a plain iterator, since a generator that is left early waits for the garbage collector."""
+
+    def __init__(self, messages: AsyncIterator[bytes], parse: Parse) -> None:
+        # Not iterated yet: grpc.aio complains of an iterator that was made and never used.
+        self._messages = messages
+        self._parse = parse
+
+    def __aiter__(self) -> _Parsed:
+        return self
+
+    async def __anext__(self) -> Any:
+        return _parsed(await anext(self._messages), self._parse)
+
+
+def _parsed(data: bytes, parse: Parse) -> Any:
+    try:
+        return parse(data)
+    except (DecodeError, ValueError):
+        raise InvalidRequestError(
+            "the request is not a message of this method; its strings must be UTF-8",
+            field="request",
+            reason="NOT_DECODABLE",
+        ) from None
 
 
 def _around_unary(method: Callable[..., Any], guard: Guard) -> Callable[..., Any]:

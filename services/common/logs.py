@@ -1,18 +1,21 @@
 """JSON log lines on stdout through structlog, with service, utterance and trace on each.
 
-Text to speak is personal data and is never logged; log its length.
+Text to speak is personal data and is never logged; log its length. Of exceptions, only types and places are logged:
+their messages may quote what was spoken.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import structlog
 from opentelemetry import trace
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -26,7 +29,7 @@ def configure(service: str, level: str = "info") -> None:
     """
     threshold = LEVELS[level]
     shared = _shared_processors(service)
-    render: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    render: list[Processor] = [structlog.processors.ExceptionRenderer(_outline), structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -42,6 +45,28 @@ def configure(service: str, level: str = "info") -> None:
     )
     logging.basicConfig(handlers=[handler], level=threshold, force=True)
     logging.captureWarnings(capture=True)
+
+
+def outline(error: BaseException) -> str:
+    """The types and the frames of an exception, of its causes and of its parts, without their messages."""
+    return "\n".join(_lines(error))
+
+
+def _outline(exc_info: ExcInfo) -> str:
+    return outline(exc_info[1])
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _lines(before)
+        yield "then"
+    yield type(error).__qualname__
+    for frame in traceback.extract_tb(error.__traceback__):
+        yield f"  {frame.filename}:{frame.lineno}:{frame.name}"
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _lines(part)
 
 
 def _shared_processors(service: str) -> list[Processor]:

@@ -101,6 +101,10 @@ REGISTRY.register(_UseCollector())
 ProcessCollector(registry=REGISTRY)
 
 
+DEADLINE_SLACK_SECONDS = 0.1
+"""The caller's clock started before ours, by the time that its request was on its way."""
+
+
 def outcome_of(error: BaseException | None, *, time_left_seconds: float | None = None) -> str:
     """Return the outcome label of a call: ok, cancelled, timed_out, refused:<reason> or failed.
 
@@ -111,8 +115,9 @@ def outcome_of(error: BaseException | None, *, time_left_seconds: float | None =
     match error:
         case None:
             return "ok"
-        case asyncio.CancelledError() | errors.CancelledError():
-            is_late = time_left_seconds is not None and time_left_seconds <= 0
+        # A stream that is cut while it writes is told so by GeneratorExit.
+        case asyncio.CancelledError() | errors.CancelledError() | GeneratorExit():
+            is_late = time_left_seconds is not None and time_left_seconds <= DEADLINE_SLACK_SECONDS
             return "timed_out" if is_late else "cancelled"
         case errors.DeadlineError():
             return "timed_out"

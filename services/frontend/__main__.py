@@ -50,6 +50,8 @@ def build_gateway(
         max_bytes=settings.max_voice_bytes,
         memory_bytes=settings.decode_memory_mb << 20,
         decode_seconds=settings.decode_seconds,
+        max_uploads=settings.max_uploads,
+        upload_idle_seconds=settings.upload_idle_seconds,
     )
     voices = Voices(
         settings.voices_dir,
@@ -73,6 +75,7 @@ def build_gateway(
             max_unary_characters=settings.max_unary_characters,
             max_stream_characters=settings.max_stream_characters,
             stream_idle_seconds=settings.stream_idle_seconds,
+            max_streams=settings.max_streams,
         ),
     )
     return gateway, recordings
@@ -87,9 +90,7 @@ def register_servicers(grpc_server: grpc.aio.Server, gateway: Gateway, recording
         max_voice_bytes=recordings.max_bytes,
     )
     synthesis_pb2_grpc.add_TextToSpeechServicer_to_server(SpeechServicer(gateway), grpc_server)
-    voices_pb2_grpc.add_VoicesServicer_to_server(
-        VoicesServicer(gateway.voices, max_bytes=recordings.max_bytes), grpc_server
-    )
+    voices_pb2_grpc.add_VoicesServicer_to_server(VoicesServicer(gateway.voices, recordings), grpc_server)
     models_pb2_grpc.add_ModelsServicer_to_server(ModelsServicer(gateway.topology, limits), grpc_server)
     return SERVICES
 

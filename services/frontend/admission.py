@@ -48,7 +48,7 @@ class _Ticket:
 
 
 class Admission:
-    """Higher priority first, then first come, first served; at most `max_queue` wait.
+    """Higher priority first, then first come, first served; who comes for the first time finds at most `max_queue`.
 
     A ticket is placed when every stage has a slot, and then takes all of them together, so that no two
     utterances can hold what the other waits for.
@@ -69,13 +69,14 @@ class Admission:
         """A place in the order of arrival; an utterance that comes again keeps its own."""
         return next(self._numbers)
 
-    async def acquire(self, resolve: Resolve, *, number: int, priority: int = 0) -> Lease:
+    async def acquire(self, resolve: Resolve, *, number: int, priority: int = 0, is_return: bool = False) -> Lease:
         """Wait for one slot of every stage.
 
         Args:
             resolve: Gives the pipeline as it is now; it may change while waiting.
             number: From `new_number`.
             priority: Higher is served first.
+            is_return: The utterance had slots before: it is not refused in the middle of its speech.
 
         Raises:
             OverloadedError: The queue is full.
@@ -87,7 +88,7 @@ class Admission:
         self.dispatch()
         self.changed.notify()
         try:
-            if not ticket.lease.done() and len(self._waiting) > self._max_queue:
+            if not is_return and not ticket.lease.done() and len(self._waiting) > self._max_queue:
                 raise self._overloaded(ticket)
             return await ticket.lease
         except asyncio.CancelledError:

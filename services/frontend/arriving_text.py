@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from protos.tts.v1 import synthesis_pb2
 from services.common.errors import DeadlineError, InvalidRequestError
 from services.frontend.gateway import Gateway
 from services.frontend.pipeline import Utterance
-from services.frontend.text import Segment, check_fragment
+from services.frontend.text import check_fragment
+from services.frontend.text_feed import add_all, feed
 
 Requests = AsyncIterator[synthesis_pb2.StreamingSynthesizeRequest]
 
@@ -42,7 +43,7 @@ class ArrivingText:
         """
         while (request := await self._next(requests)) is not None:
             await self._take(request)
-        await self._add(await asyncio.to_thread(self._segmenter.end))
+        await add_all(self._utterance, await asyncio.to_thread(self._segmenter.end))
         if not self._segmenter.num_segments:
             raise InvalidRequestError(
                 "the text has nothing to speak; at least one letter or digit is needed",
@@ -67,9 +68,9 @@ class ArrivingText:
         kind = request.WhichOneof("message")
         if kind == "text":
             check_fragment(request.text, max_chars=self._limits.max_stream_characters)
-            await self._add(await asyncio.to_thread(self._segmenter.feed, request.text))
+            await feed(self._utterance, self._segmenter, request.text)
         elif kind == "flush":
-            await self._add(await asyncio.to_thread(self._segmenter.flush))
+            await add_all(self._utterance, await asyncio.to_thread(self._segmenter.flush))
         elif kind == "cancel_segment":
             self._utterance.cancel_segment(request.cancel_segment.segment)
         elif kind == "config":
@@ -80,7 +81,3 @@ class ArrivingText:
             raise InvalidRequestError(
                 "a message holds text, flush or cancel_segment", field="message", reason="MESSAGE_EMPTY"
             )
-
-    async def _add(self, segments: Sequence[Segment]) -> None:
-        for segment in segments:
-            await self._utterance.add(segment)

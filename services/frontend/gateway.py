@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from protos.tts.v1 import synthesis_pb2
+from services.common.errors import InvalidRequestError
 from services.frontend.admission import Admission
 from services.frontend.calls import SpeechCall
 from services.frontend.pipeline import PipelineLimits, Utterance
 from services.frontend.request_resolver import RequestResolver
 from services.frontend.speech import SpeechRequest
-from services.frontend.text import Segment, TextFrontend, check_text
+from services.frontend.text import TextFrontend, check_text
+from services.frontend.text_feed import add_all, feed
 from services.frontend.topology import Topology
 from services.frontend.voices import Voices
 
@@ -24,6 +26,7 @@ class TextLimits:
     max_unary_characters: int = 5_000
     max_stream_characters: int = 20_000
     stream_idle_seconds: float = 300.0
+    max_streams: int = 256
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,21 @@ class Gateway:
         """Make the utterance of a whole text, and the work that hands its segments in."""
         check_text(request.text, max_chars=max_characters)
         utterance = await self.begin(request.config, call)
-        segments = await asyncio.to_thread(self._segments, request.text, utterance.request)
+        max_tokens = self.segment_tokens(utterance.request)
+        if utterance.request.policy.name == "compat":
+            return utterance, await self._published(utterance, request.text, max_tokens)
+        segmenter = self.text.stream(max_tokens=max_tokens)
 
-        async def add_all() -> None:
-            for segment in segments:
-                await utterance.add(segment)
+        async def add_text() -> None:
+            await feed(utterance, segmenter, request.text)
+            await add_all(utterance, await asyncio.to_thread(segmenter.end))
+            if not segmenter.num_segments:
+                raise InvalidRequestError(
+                    "text has nothing that this model can speak", field="text", reason="TEXT_NOT_SPEAKABLE"
+                )
             utterance.end_text()
 
-        return utterance, add_all
+        return utterance, add_text
 
     def segment_tokens(self, request: SpeechRequest) -> int:
         """The limit of tokens in a segment of this request."""
@@ -73,8 +83,14 @@ class Gateway:
         own, model = self.text.default_policy.max_tokens, request.pipeline.max_segment_tokens
         return min(own, model) if model else own
 
-    def _segments(self, text: str, request: SpeechRequest) -> list[Segment]:
-        max_tokens, max_chars = self.segment_tokens(request), len(text)
-        if request.policy.name == "compat":
-            return self.text.whole_text_segments(text, max_tokens=max_tokens, max_chars=max_chars)
-        return self.text.segments(text, max_tokens=max_tokens, max_chars=max_chars)
+    async def _published(self, utterance: Utterance, text: str, max_tokens: int) -> Callable[[], Awaitable[None]]:
+        """The work for policy compat, which cuts the whole text at once."""
+        segments = await asyncio.to_thread(
+            self.text.whole_text_segments, text, max_tokens=max_tokens, max_chars=len(text)
+        )
+
+        async def add_text() -> None:
+            await add_all(utterance, segments)
+            utterance.end_text()
+
+        return add_text

@@ -129,7 +129,7 @@ class Lap:
         with traces.stage_span(stage, worker=link.about.worker, first_segment=self._first_segment):
             run = StageRun(
                 link,
-                request.opening(stage, self._first_segment),
+                request.opening(stage),
                 request.inputs.get(stage, StageInputs()).voice,
                 window=self._window,
                 metadata=(*traces.inject(), *request.metadata()),

@@ -69,6 +69,7 @@ class Utterance:
         self._work = Work(request, text, self.output, timings, wakeup)
         self._lap: Lap | None = None
         self._number = admission.new_number()
+        self._had_slots = False
 
     async def add(self, segment: Segment) -> None:
         """Hand in the next segment, waiting while too many wait already."""
@@ -104,9 +105,12 @@ class Utterance:
     async def _run_lap(self) -> None:
         """Get slots and use them; asks again for a while when another gateway was quicker at a worker."""
         clock = asyncio.get_running_loop().time
-        give_up = clock() + self._limits.open_retry_seconds
+        give_up: float | None = None
         while len(self._work.text):
-            lease = await self._admission.acquire(self._pipeline, number=self._number, priority=self.request.priority)
+            lease = await self._admission.acquire(
+                self._pipeline, number=self._number, priority=self.request.priority, is_return=self._had_slots
+            )
+            self._had_slots = True
             try:
                 if not len(self._work.text):
                     # Cancelled while it waited for its slots.
@@ -119,6 +123,8 @@ class Utterance:
                 )
                 await self._lap.run()
             except OverloadedError:
+                # The clock starts here: waiting in the queue is nobody's refusal.
+                give_up = give_up or clock() + self._limits.open_retry_seconds
                 if self._lap is None or self._lap.is_open or clock() >= give_up:
                     raise
             else:

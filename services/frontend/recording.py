@@ -16,6 +16,7 @@ import structlog
 
 from services.common.errors import InvalidRequestError, TooLargeError
 from services.frontend.decode_job import Job, job_argument
+from services.frontend.door import Door
 
 logger = structlog.get_logger(__name__)
 
@@ -38,6 +39,11 @@ class RecordingLimits:
     memory_bytes: int = 1 << 30
     decode_seconds: float = 20.0
     max_children: int = 2
+    max_decodes: int = 32
+    """Recordings that are decoded or wait for it."""
+    max_uploads: int = 8
+    upload_idle_seconds: float = 30.0
+    """An upload that sends nothing for so long is ended."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Decoder:
     def __init__(self, limits: RecordingLimits) -> None:
         self._limits = limits
         self._room = asyncio.Semaphore(limits.max_children)
+        self._queue = Door(limits.max_decodes, "recordings")
 
     async def decode(self, data: bytes, rates: Sequence[int] = ()) -> Recording:
         """Decode a recording to mono float32 at these sample rates.
@@ -72,6 +79,7 @@ class Decoder:
         Raises:
             InvalidRequestError: It is not audio, or not audio that a voice can be made of.
             TooLargeError: It has too many bytes or lasts too long.
+            OverloadedError: Too many others wait already.
         """
         limits = self._limits
         if len(data) > limits.max_bytes:
@@ -87,8 +95,9 @@ class Decoder:
             max_rate_hz=limits.max_rate_hz,
             max_channels=limits.max_channels,
         )
-        async with self._room:
-            answer = await self._run(job, data)
+        with self._queue.entered():
+            async with self._room:
+                answer = await self._run(job, data)
         return _recording(answer, job.rates)
 
     async def _run(self, job: Job, data: bytes) -> bytes:

@@ -39,6 +39,15 @@ class FrontendSettings(ServiceSettings):
     max_queue: int = Field(default=32, ge=0)
     """Utterances that may wait for a slot; one more is refused."""
 
+    max_streams: int = Field(default=256, ge=1)
+    """Streams of SynthesizeStream and StreamingSynthesize that may be open; one more is refused."""
+
+    max_uploads: int = Field(default=8, ge=1)
+    """Recordings that may be uploaded at once; one more is refused."""
+
+    upload_idle_seconds: float = Field(default=30.0, gt=0)
+    """An upload that sends no message for so long is ended."""
+
     max_voice_bytes: int = Field(default=20_000_000, ge=1)
     """Largest recording that may be uploaded."""
 
@@ -66,7 +75,7 @@ class FrontendSettings(ServiceSettings):
     heartbeat_silence_seconds: float = Field(default=5.0, gt=0)
     """A worker without a heartbeat for so long counts as lost."""
 
-    metrics_port: int = Field(default=0, ge=0, le=65535)
+    metrics_port: int = Field(default=9460, ge=0, le=65535)
     """Port of the Prometheus metrics, on the same host as the address; 0 turns them off."""
 
     @field_validator("workers")

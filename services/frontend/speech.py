@@ -58,10 +58,10 @@ class SpeechRequest:
         ids = (("utterance-id", self.utterance_id), ("session-id", self.session_id))
         return tuple((key, value) for key, value in ids if value)
 
-    def opening(self, stage: str, first_segment: int) -> stage_pb2.Open:
-        """The message that opens this utterance's run in a stage, from a segment on."""
+    def opening(self, stage: str) -> stage_pb2.Open:
+        """The message that opens a run of this utterance in a stage; it may begin with any segment."""
         inputs = self.inputs.get(stage, StageInputs())
-        opening = stage_pb2.Open(
+        return stage_pb2.Open(
             utterance_id=self.utterance_id,
             session_id=self.session_id,
             model=self.pipeline.identity,
@@ -73,6 +73,3 @@ class SpeechRequest:
             params=dict(inputs.params),
             options=inputs.options,
         )
-        if first_segment:
-            opening.resume.segment = first_segment
-        return opening

@@ -96,8 +96,9 @@ class VoiceFeatures:
                 data = await asyncio.to_thread(self._store.recording, voice)
                 recording = await self._decoder.decode(data, audio_rates(voice_steps(pipeline)))
                 features = await self.compute(recording, pipeline)
-                await asyncio.to_thread(self._store.put_features, voice.id, pipeline.revision, features)
-            self._remember(key, features)
+                await self.keep(voice.id, pipeline, features)
+            else:
+                self._remember(key, features)
         return features
 
     async def compute(self, recording: Recording, pipeline: Pipeline) -> Tensors:
@@ -115,10 +116,10 @@ class VoiceFeatures:
         for key in [key for key in self._recent if key[0] == voice.id]:
             del self._recent[key]
 
-    def keep(self, identifier: str, pipeline: Pipeline, features: Tensors) -> None:
-        """Keep features that were computed before the voice was stored."""
-        self._store.put_features(identifier, pipeline.revision, features)
-        self._remember((identifier, pipeline.revision), features)
+    async def keep(self, identifier: str, pipeline: Pipeline, features: Tensors) -> None:
+        """Keep features, unless the voice has been deleted meanwhile."""
+        if await asyncio.to_thread(self._store.put_features, identifier, pipeline.revision, features):
+            self._remember((identifier, pipeline.revision), features)
 
     async def _load(self, voice: StoredVoice, pipeline: Pipeline) -> Tensors | None:
         features = await asyncio.to_thread(self._store.features, voice.id, pipeline.revision)

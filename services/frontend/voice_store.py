@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,6 +67,9 @@ def voice_id(recording: bytes) -> str:
 class VoiceStore:
     """Reads what is there at the start; after that this process is the only writer.
 
+    Its methods may run in threads: whatever changes voices does so one at a time, to its end even when the call
+    that wanted it is cancelled.
+
     Every file is written beside its place and then renamed, so that a crash leaves the old or the new one.
     """
 
@@ -73,6 +77,7 @@ class VoiceStore:
         self._directory = directory
         self._voices: dict[str, StoredVoice] = {}
         self._ids: dict[str, str] = {}
+        self._writing = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
         for path in sorted(directory.glob("*/voice.json")):
             self._load(path)
@@ -129,14 +134,15 @@ class VoiceStore:
             AlreadyExistsError: The name stands for another recording.
         """
         identifier = voice_id(recording)
-        self.check_free(name, identifier)
-        known = self._voices.get(identifier) or StoredVoice(identifier, ())
-        if name in known.names:
-            return known
-        voice = replace(known, names=(*known.names, name), facts=facts)
-        _write(self._folder(identifier) / "recording", recording)
-        self._save(voice)
-        return voice
+        with self._writing:
+            self.check_free(name, identifier)
+            known = self._voices.get(identifier) or StoredVoice(identifier, ())
+            if name in known.names:
+                return known
+            voice = replace(known, names=(*known.names, name), facts=facts)
+            _write(self._folder(identifier) / "recording", recording)
+            self._save(voice)
+            return voice
 
     def check_free(self, name: str, identifier: str) -> None:
         if self._ids.get(name, identifier) != identifier:
@@ -149,6 +155,10 @@ class VoiceStore:
             NotFoundError: There is no such name.
             InvalidRequestError: The voice is bundled.
         """
+        with self._writing:
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
         voice = self.find(name, field_path="name")
         if name in voice.bundled_names:
             raise InvalidRequestError(
@@ -169,9 +179,11 @@ class VoiceStore:
             shutil.rmtree(self._folder(voice.id), ignore_errors=True)
 
     def set_facts(self, identifier: str, facts: RecordingFacts) -> StoredVoice:
-        voice = replace(self._voices[identifier], facts=facts)
-        self._save(voice)
-        return voice
+        """Raise NotFoundError when the voice has been removed meanwhile."""
+        with self._writing:
+            voice = replace(self.find(identifier, field_path="name"), facts=facts)
+            self._save(voice)
+            return voice
 
     def recording(self, voice: StoredVoice) -> bytes:
         """The file as it came.
@@ -199,11 +211,16 @@ class VoiceStore:
             logger.warning("features_damaged", voice_id=identifier, error=type(error).__name__)
             return None
 
-    def put_features(self, identifier: str, revision: str, features: Mapping[str, object]) -> None:
+    def put_features(self, identifier: str, revision: str, features: Mapping[str, object]) -> bool:
+        """Keep features; False, with nothing written, when the voice has been removed meanwhile."""
         path = self._features_path(identifier, revision)
-        path.parent.mkdir(exist_ok=True)
-        with _replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **features)  # type: ignore[arg-type]
+        with self._writing:
+            if identifier not in self._voices:
+                return False
+            path.parent.mkdir(exist_ok=True)
+            with _replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **features)  # type: ignore[arg-type]
+        return True
 
     def _features_path(self, identifier: str, revision: str) -> Path:
         # The revision comes from a worker: it is part of a path only when it is a plain word.

@@ -55,7 +55,7 @@ class Voices:
             decoded = await self._decoder.decode(recording, audio_rates(voice_steps(pipeline)))
         features = await self._features.compute(decoded, pipeline)
         voice = await asyncio.to_thread(self._store.add, name, recording, decoded.facts)
-        await asyncio.to_thread(self._features.keep, voice.id, pipeline, features)
+        await self._features.keep(voice.id, pipeline, features)
         logger.info("voice_created", voice_id=voice.id, num_bytes=len(recording))
         return voice
 

@@ -71,7 +71,8 @@ class WorkerLink:
 
     def note_refusal(self) -> None:
         """The worker has refused a stream: take nothing more until a heartbeat says otherwise."""
-        self._foreign = max(self.slots - self.leased, 0)
+        # The refused slot is still leased here; once it is given back, none must seem free.
+        self._foreign = max(self.slots - self.leased + 1, 0)
 
     async def watch(self) -> None:
         """Keep in touch until cancelled."""

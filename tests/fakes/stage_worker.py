@@ -121,6 +121,8 @@ class Behaviour:
 
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Closed (cleared): the stage makes nothing."""
+    door: asyncio.Event = field(default_factory=asyncio.Event)
+    """Closed (cleared): an Open is not answered."""
     refusals: int = 0
     """So many Opens are refused although there are slots."""
     fail_at: int = -1
@@ -131,6 +133,7 @@ class Behaviour:
 
     def __post_init__(self) -> None:
         self.gate.set()
+        self.door.set()
 
 
 class FakeStage(stage_pb2_grpc.StageServicer):
@@ -185,6 +188,7 @@ class FakeStage(stage_pb2_grpc.StageServicer):
         requests = aiter(request_iterator)
         opening = (await anext(requests)).open
         self._check(opening)
+        await self.behaviour.door.wait()
         if self.about.conditions and opening.voice_hash not in self.voices:
             yield stage_pb2.RunResponse(need_voice=stage_pb2.NeedVoice(voice_hash=opening.voice_hash))
             voice = tensors.from_proto((await anext(requests)).voice.tensors)
@@ -203,6 +207,7 @@ class FakeStage(stage_pb2_grpc.StageServicer):
 
     def _check(self, opening: stage_pb2.Open) -> None:
         self.opens.append(opening)
+        self.changed.notify()
         if opening.model.revision != self.about.model.revision:
             raise WrongModelError("another revision is asked for")
         if self.behaviour.refusals > 0 or self.num_open >= self.about.slots:
@@ -224,6 +229,7 @@ class _FakeRun:
         self._cancelled: set[int] = set()
         self._cancel = asyncio.Event()
         self._next: dict[int, int] = {}
+        self._first_segment = opening.resume.segment if opening.HasField("resume") else None
         self._ended: set[int] = set()
         self._num_sent = 0
         self._num_consumed = 0
@@ -248,6 +254,9 @@ class _FakeRun:
             kind = request.WhichOneof("message")
             if kind == "chunk":
                 received += 1
+                if self._first_segment not in {None, request.chunk.segment}:
+                    self._inputs.put_nowait(InvalidRequestError("another segment comes than the one resumed"))
+                self._first_segment = None
                 if request.chunk.segment in self._cancelled:
                     self._inputs.put_nowait(InvalidRequestError("a chunk of a cancelled segment came"))
                 if received > granted + self._num_consumed:

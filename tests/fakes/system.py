@@ -97,6 +97,7 @@ async def fake_system(
     max_queue: int = 4,
     limits: PipelineLimits | None = None,
     text_limits: TextLimits | None = None,
+    recordings: RecordingLimits | None = None,
     stages: Sequence[str] = ("gpt", "s2mel", "vocoder"),
 ) -> AsyncIterator[FakeSystem]:
     """Start the fakes and a gateway; yields once all stages are seen."""
@@ -104,7 +105,7 @@ async def fake_system(
     fakes = {stage: FakeStage(describe(stage, slots=slots), events) for stage in stages}
     board = HealthBoard()
     topology = Topology(MODEL, on_health=board.set)
-    recordings = RecordingLimits()
+    recordings = recordings or RecordingLimits()
     gateway = Gateway(
         topology=topology,
         admission=Admission(max_queue=max_queue),

@@ -46,17 +46,26 @@ def test_standard_library_goes_through_the_same_renderer(capsys: pytest.CaptureF
     assert (line["service"], line["utterance_id"]) == ("gateway", "u1")
 
 
-def test_exceptions_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_exceptions_are_types_and_places_without_what_they_quote(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("gateway")
     try:
-        int("wrong")
+        int("secret")
     except ValueError:
         structlog.get_logger().exception("ours")
         logging.getLogger("theirs").exception("theirs")
 
     ours, theirs = lines(capsys)
-    assert "ValueError: invalid literal" in ours["exception"]
-    assert "ValueError: invalid literal" in theirs["exception"]
+    for line in (ours, theirs):
+        assert line["exception"].startswith("ValueError\n")
+        assert "test_logs.py" in line["exception"]
+        assert "secret" not in str(line)
+
+
+def test_causes_and_parts_of_an_exception_are_outlined() -> None:
+    error = ExceptionGroup("secret", [ValueError("secret")])
+    error.__cause__ = KeyError("secret")
+
+    assert logs.outline(error).split() == ["KeyError", "then", "ExceptionGroup", "ValueError"]
 
 
 def test_level_holds_for_both(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from services.common.channels import open_channel
 from services.common.errors import OverloadedError, StageLostError
 from services.frontend.admission import Admission, Lease
 from services.frontend.topology import Pipeline, Pool
+from services.frontend.workers import WorkerLink
 from tests.fakes.stage_worker import describe
 
 
@@ -75,6 +77,29 @@ async def test_full_queue_refuses_with_a_hint() -> None:
     assert failure.value.retry_after_seconds > 0
     assert admission.queue_depth == 1
     held.cancel()
+
+
+async def test_who_comes_back_is_not_refused_and_keeps_its_place() -> None:
+    admission, where = Admission(max_queue=1), pipeline(gpt=1)
+    number = admission.new_number()
+    lease = await acquire(admission, where)
+    held = await waiting(admission, where)
+    back = asyncio.create_task(admission.acquire(lambda: where, number=number, is_return=True))
+    await admission.changed.until(lambda: admission.queue_depth == 2)
+
+    lease.release()
+    (await back).release()
+    await held
+
+
+async def test_worker_that_refused_is_not_chosen_again_at_once() -> None:
+    async with open_channel("127.0.0.1:1") as channel:
+        link = WorkerLink("127.0.0.1:1", channel, on_change=lambda: None)
+        link.about, link.is_up, link.leased = describe("gpt", slots=2), True, 1
+        link.note_refusal()
+        link.leased -= 1
+
+        assert link.available == 0
 
 
 async def test_who_leaves_the_queue_takes_nothing() -> None:

@@ -63,9 +63,7 @@ async def test_stream_that_waits_for_text_gives_its_slots_back_and_goes_on(tmp_p
 
         assert other.audio
         assert first + second == expected_pcm([3, 4], 7) + GAP + expected_pcm([5, 5], 7)
-        resumed = system.stages["gpt"].opens[-1]
-        assert resumed.resume.segment == 1
-        assert [opening.HasField("resume") for opening in system.stages["gpt"].opens] == [False, False, True]
+        assert not any(opening.HasField("resume") for opening in system.stages["gpt"].opens)
         assert (await _read(call)).is_last
         await system.all_free()
 
@@ -105,6 +103,55 @@ async def test_cancelled_segment_goes_silent_and_the_next_one_follows(system: Fa
     audio = b"".join(chunk.audio for chunk in chunks)
     assert audio == expected_pcm(token_ids("Seven eight."), 7) + GAP + expected_pcm(token_ids("Nine."), 7)
     await system.all_free()
+
+
+async def test_segment_is_cancelled_while_the_lap_for_it_opens(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, limits=PipelineLimits(text_idle_seconds=0.05)) as system:
+        gpt = system.stages["gpt"]
+        call = system.speech.StreamingSynthesize()
+        await call.write(CONFIG)
+        await call.write(text("One two. Thr"))
+        first = await _segment(call)
+        await system.all_free()
+        gpt.behaviour.door.clear()
+        await call.write(text("ee four. Five six. "))
+        await gpt.until(lambda: len(gpt.opens) == 2)
+        await call.write(_cancel(1))
+        await call.done_writing()
+        await asyncio.sleep(0.1)
+        gpt.behaviour.door.set()
+        chunks = await _rest(call)
+
+        ends = {chunk.segment_end.segment: chunk.segment_end for chunk in chunks if chunk.HasField("segment_end")}
+        assert ends[1].finish_reason == synthesis_pb2.FINISH_REASON_CANCELLED
+        assert ends[2].finish_reason == synthesis_pb2.FINISH_REASON_STOP
+        audio = first + b"".join(chunk.audio for chunk in chunks)
+        assert audio == expected_pcm([3, 4], 7) + GAP + expected_pcm([4, 4], 7)
+        await system.all_free()
+
+
+async def test_streams_are_counted_and_one_too_many_is_refused(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, text_limits=TextLimits(max_streams=1)) as system:
+        idle = system.speech.StreamingSynthesize()
+        await idle.write(CONFIG)
+        await idle.write(text("One two. Thr"))
+        await _segment(idle)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await speak(system, CONFIG, text("One."))
+        await idle.done_writing()
+        await _rest(idle)
+        assert await idle.read() is grpc.aio.EOF
+
+        assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await speak(system, CONFIG, text("One.")))[-1].is_last
+
+
+async def test_stream_that_never_sends_its_config_ends(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, text_limits=TextLimits(stream_idle_seconds=0.05)) as system:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await system.speech.StreamingSynthesize(_silent([])).read()
+
+        assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_segment_that_waits_is_cancelled_before_it_costs_anything(system: FakeSystem) -> None:
@@ -200,3 +247,13 @@ async def _segment(call: grpc.aio.StreamStreamCall[Message, synthesis_pb2.AudioC
     while not chunks[-1].HasField("segment_end"):
         chunks.append(await _read(call))
     return b"".join(chunk.audio for chunk in chunks)
+
+
+async def _rest(
+    call: grpc.aio.StreamStreamCall[Message, synthesis_pb2.AudioChunk],
+) -> list[synthesis_pb2.AudioChunk]:
+    """Everything up to the last message."""
+    chunks = [await _read(call)]
+    while not chunks[-1].is_last:
+        chunks.append(await _read(call))
+    return chunks

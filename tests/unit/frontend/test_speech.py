@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import grpc
 import pytest
+from prometheus_client import Counter
 
 from protos.tts.v1 import synthesis_pb2
+from services.common import metrics
+from services.frontend import text_feed
 from services.frontend.pipeline import PipelineLimits
+from services.frontend.text import Segment, Segmenter
 from tests.fakes.stage_worker import SAMPLE_RATE, expected_pcm
 from tests.fakes.system import FakeSystem, fake_system, token_ids
-from tests.unit.frontend.conftest import request
+from tests.unit.frontend.conftest import config, request
 
+Message = synthesis_pb2.StreamingSynthesizeRequest
 GAP = bytes(2 * SAMPLE_RATE // 5)
 
 
@@ -234,6 +240,61 @@ async def test_call_without_a_deadline_gives_the_stages_none(system: FakeSystem)
     await system.speech.Synthesize(request("One."))
 
     assert all(stage.opens[0].deadline_unix_ms == 0 for stage in system.stages.values())
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_long_text_is_spoken_before_all_of_it_is_cut(
+    system: FakeSystem, monkeypatch: pytest.MonkeyPatch, *, is_streamed: bool
+) -> None:
+    monkeypatch.setattr(text_feed, "SLICE_CHARACTERS", 12)
+    text = "One two. Three four. Five six seven. Eight."
+    going_on, feed = threading.Event(), Segmenter.feed
+
+    def slow_feed(segmenter: Segmenter, part: str) -> list[Segment]:
+        if segmenter.num_segments:
+            assert going_on.wait(10)
+        return feed(segmenter, part)
+
+    monkeypatch.setattr(Segmenter, "feed", slow_feed)
+    if is_streamed:
+        messages = [Message(config=config()), Message(text=text)]
+        chunks = aiter(system.speech.StreamingSynthesize(iter(messages)))
+    else:
+        chunks = aiter(system.speech.SynthesizeStream(request(text)))
+    audio = (await anext(chunks)).audio
+    going_on.set()
+    async for chunk in chunks:
+        audio += chunk.audio
+
+    sentences = ("One two.", "Three four.", "Five six seven.", "Eight.")
+    assert audio == GAP.join(expected_pcm(token_ids(sentence), 7) for sentence in sentences)
+
+
+@pytest.mark.parametrize("timeout", [None, 2.0])
+async def test_slow_reader_that_leaves_has_not_failed(tmp_path: Path, timeout: float | None) -> None:  # noqa: ASYNC109
+    outcome = "cancelled" if timeout is None else "timed_out"
+    counter = metrics.REQUESTS.labels("SynthesizeStream", outcome)
+    failed = metrics.REQUESTS.labels("SynthesizeStream", "failed")
+    before, failed_before = _value(counter), _value(failed)
+    async with fake_system(tmp_path, limits=PipelineLimits(client_lead_seconds=0.02)) as system:
+        text = " ".join([" ".join(["word"] * 39) + "."] * 100)
+        call = system.speech.SynthesizeStream(request(text), timeout=timeout)
+        await call.read()
+        if timeout is None:
+            await asyncio.sleep(1.0)
+            call.cancel()
+        else:
+            await asyncio.sleep(timeout)
+        await system.all_free()
+        async with asyncio.timeout(5):
+            while _value(counter) == before:
+                await asyncio.sleep(0.02)
+
+    assert _value(failed) == failed_before
+
+
+def _value(counter: Counter) -> float:
+    return next(sample.value for metric in counter.collect() for sample in metric.samples)
 
 
 async def _synthesize(system: FakeSystem, text: str) -> synthesis_pb2.SynthesizeResponse:

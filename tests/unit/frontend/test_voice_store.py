@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,35 @@ def test_damaged_files_cost_one_voice_and_not_the_start(tmp_path: Path, store: V
     again = VoiceStore(tmp_path / "voices")
     assert again.names() == ["good"]
     assert again.features(good.id, "r1") is None
+
+
+def test_features_that_come_after_a_removal_are_not_kept(tmp_path: Path, store: VoiceStore) -> None:
+    voice = store.add("anna", b"recording", FACTS)
+    assert store.put_features(voice.id, "r1", FEATURES)
+    store.remove("anna")
+
+    assert not store.put_features(voice.id, "r1", FEATURES)
+    with pytest.raises(NotFoundError):
+        store.set_facts(voice.id, FACTS)
+    assert not (tmp_path / "voices" / voice.id).exists()
+
+
+def test_one_of_two_recordings_wins_a_name(tmp_path: Path, store: VoiceStore) -> None:
+    start = threading.Barrier(8)
+
+    def add(number: int) -> bool:
+        start.wait()
+        try:
+            store.add("anna", b"%d" % number, FACTS)
+        except AlreadyExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        wins = list(pool.map(add, range(8)))
+
+    assert sum(wins) == 1
+    assert [path.name for path in (tmp_path / "voices").iterdir()] == [voice_id(b"%d" % wins.index(True))]
 
 
 def test_nothing_half_written_is_left(tmp_path: Path, store: VoiceStore) -> None:

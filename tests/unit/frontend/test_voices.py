@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import soundfile
 
 from protos.tts.v1 import voices_pb2
 from services.common import tensors
+from services.frontend.recording import RecordingLimits
 from tests.fakes.system import FakeSystem, fake_system, tone
 from tests.unit.frontend.conftest import request
 
@@ -107,6 +109,22 @@ async def test_bad_upload_is_refused(system: FakeSystem, messages: list[Create],
 
     assert failure.value.code() is code
     assert "bea" not in system.gateway.voices.names()
+
+
+async def test_uploads_are_counted_and_silent_ones_end(tmp_path: Path) -> None:
+    limits = RecordingLimits(max_uploads=1, upload_idle_seconds=0.5)
+    async with fake_system(tmp_path, recordings=limits) as system:
+        silent = system.voices.Create()
+        await silent.write(Create(config=voices_pb2.CreateVoiceConfig(name="bea")))
+        await asyncio.sleep(0.1)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await system.voices.Create(iter([]))
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await silent
+
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await system.voices.Create(upload("bea", recording()))).name == "bea"
 
 
 async def test_good_recording_waits_for_workers_and_a_bad_one_does_not(tmp_path: Path) -> None:

@@ -38,13 +38,18 @@ def test_the_gateway_knows_every_worker(system: LocalSystem) -> None:
     others = [address for name, address in system.addresses.items() if name != GATEWAY]
     assert gateway["TTS_FRONTEND_WORKERS"].split(",") == others
     assert gateway["TTS_FRONTEND_ADDRESS"] == system.address
-    ports = {
-        value
-        for process in system.processes.values()
-        for name, value in process.environment.items()
-        if name.endswith("METRICS_PORT")
-    }
-    assert len(ports) == 5
+    assert len({process.metrics for process in system.processes.values()}) == 5
+
+
+def test_metrics_are_where_they_are_wanted_or_off(tmp_path: Path) -> None:
+    system = LocalSystem(tmp_path, log_dir=tmp_path, metrics_ports={GATEWAY: 9460, "gpt_worker": 0})
+    system.prepare()
+    processes = system.processes
+    assert processes[GATEWAY].environment["TTS_FRONTEND_METRICS_PORT"] == "9460"
+    assert processes[GATEWAY].metrics == "127.0.0.1:9460"
+    assert processes["gpt_worker"].environment["TTS_GPT_METRICS_PORT"] == "0"
+    assert processes["gpt_worker"].metrics == ""
+    assert processes["s2mel_worker"].metrics.startswith("127.0.0.1:")
 
 
 def test_settings_reach_the_processes_they_are_for(tmp_path: Path) -> None:
@@ -81,7 +86,10 @@ def test_what_runs_is_found_again(system: LocalSystem, tmp_path: Path, capsys: p
     entries = background.recorded(tmp_path)
     assert [entry.name for entry in entries][-1] == GATEWAY
     assert {entry.state for entry in entries} == {"serving"}
-    assert background.table(entries).count(" serving ") == 5
+    table = background.table(entries)
+    assert table.count(" serving ") == 5
+    assert "METRICS" in table.splitlines()[0]
+    assert system.processes[GATEWAY].metrics in table.splitlines()[-1]
     assert (tmp_path / f"{GATEWAY}.pid").read_text() == f"{system.processes[GATEWAY].pid}\n"
 
 

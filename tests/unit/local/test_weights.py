@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import weights
 from bench.weights import LOCK_NAME, SOURCES
+from services.vocoder_worker.model.manifest import Manifest, file_sha256
 from tests.unit.local.fake_hub import FakeHub
 
 _LICENCE = "You may do this and not that."
@@ -137,3 +139,43 @@ def test_a_lock_cannot_write_elsewhere(hub: FakeHub, tmp_path: Path) -> None:
     outcome = _run(hub, tmp_path / "model", "--accept-licence")
     assert outcome.returncode == 1
     assert "outside the directory" in outcome.stderr
+
+
+def test_a_vocoder_of_other_weights_is_made_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export is not run here: whether it is asked for is what counts."""
+    bigvgan = tmp_path / "hf_cache" / "bigvgan"
+    bigvgan.mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text("version: 2.0\n")
+    (bigvgan / "config.json").write_bytes(b"{}")
+    (bigvgan / "bigvgan_generator.pt").write_bytes(b"weights")
+    (tmp_path / "vocoder.onnx").write_bytes(b"graph")
+    manifest = Manifest(
+        generator_sha256=file_sha256(bigvgan / "bigvgan_generator.pt"),
+        config_sha256=file_sha256(bigvgan / "config.json"),
+        onnx_sha256=file_sha256(tmp_path / "vocoder.onnx"),
+        opset=18,
+        weights="float32",
+        num_bins=80,
+        hop_length=256,
+        max_difference=0.0,
+        versions={},
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("made again"))
+    (tmp_path / "vocoder.json").write_text(manifest.model_dump_json())
+    weights.export(tmp_path)
+    assert "here already" in capfd.readouterr().out
+
+    exports: list[list[str]] = []
+
+    def succeed(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        exports.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", succeed)
+    (bigvgan / "bigvgan_generator.pt").write_bytes(b"other weights")
+    weights.export(tmp_path)
+    (tmp_path / "vocoder.json").unlink()
+    weights.export(tmp_path)
+    assert [command[-2:] for command in exports] == [["services.vocoder_worker.export", str(tmp_path)]] * 2
