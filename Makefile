@@ -15,6 +15,7 @@ GATEWAY ?= 127.0.0.1:50051
 GPT ?= 127.0.0.1:50061
 S2MEL ?= 127.0.0.1:50062
 VOCODER ?= 127.0.0.1:50063
+METRICS ?= 9460
 
 # A stamp carries the checksum of what it stands for: going back to an older requirement file reinstalls.
 checksum = $(shell cat $(1) | cksum | tr ' ' '-')
@@ -47,9 +48,9 @@ demo: $(READY) ## speak a sentence: TEXT="…" VOICE=me.wav OUT=hello.wav MODEL=
 	    $(call option,--threads,THREADS)
 
 .PHONY: up
-up: $(READY) ## start the services in the background: MODEL=DIR GATEWAY=HOST:PORT GPT= S2MEL= VOCODER= THREADS=
+up: $(READY) ## start the services in the background: MODEL=DIR GATEWAY=HOST:PORT GPT= S2MEL= VOCODER= METRICS=PORT THREADS=
 	@$(BIN)/python -m bench.local up --model $(call quoted,MODEL) --gateway $(GATEWAY) --gpt $(GPT) \
-	    --s2mel $(S2MEL) --vocoder $(VOCODER) $(call option,--threads,THREADS)
+	    --s2mel $(S2MEL) --vocoder $(VOCODER) --metrics $(METRICS) $(call option,--threads,THREADS)
 
 .PHONY: down
 down: $(READY) ## drain and stop them

@@ -21,6 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from services.common.checkpoint import CheckpointError, CheckpointFiles, load_config
+from services.vocoder_worker.model.manifest import read_manifest
+
 LOCK_NAME = "weights.lock.json"
 _BLOCK_BYTES = 1 << 20
 _PAUSES_SECONDS = (1, 3, 10)
@@ -118,7 +121,7 @@ def main() -> int:
             has_text_emotion=arguments.text_emotion,
         )
         if not arguments.no_export:
-            _export(arguments.directory)
+            export(arguments.directory)
     except WeightsError as error:
         print(f"weights: {error}", file=sys.stderr)
         return 1
@@ -290,11 +293,20 @@ def _write_lock(path: Path, files: list[File]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
-def _export(directory: Path) -> None:
-    if (directory / "vocoder.onnx").is_file():
-        print("vocoder.onnx is here already")
+def export(directory: Path) -> None:
+    """Make vocoder.onnx unless there is one that was made of this directory's weights.
+
+    Raises:
+        WeightsError: if it cannot be made.
+    """
+    try:
+        read_manifest(CheckpointFiles.locate(directory, load_config(directory)))
+    except CheckpointError:
+        # It is missing, or was made of another generator; the export says when something else is wrong.
+        print("making vocoder.onnx")
+    else:
+        print("vocoder.onnx is here already, made from these weights")
         return
-    print("making vocoder.onnx")
     command = [sys.executable, "-m", "services.vocoder_worker.export", str(directory)]
     if subprocess.run(command, check=False).returncode != 0:
         raise WeightsError("vocoder.onnx could not be made; the lines above say why")

@@ -40,7 +40,10 @@ def _up(arguments: argparse.Namespace) -> int:
         "s2mel_worker": arguments.s2mel,
         "vocoder_worker": arguments.vocoder,
     }
-    system = LocalSystem(model_dir, addresses=addresses, threads=arguments.threads)
+    # The gateway's port, and after it those of the workers in the order of the stages; 0 turns all of them off.
+    first: int = arguments.metrics
+    metrics_ports = {name: first + number if first else 0 for number, name in enumerate(addresses)}
+    system = LocalSystem(model_dir, addresses=addresses, metrics_ports=metrics_ports, threads=arguments.threads)
     try:
         system.start(timeout_seconds=arguments.timeout, report=StatusLine())
     except StartError as error:
@@ -61,6 +64,14 @@ def _status() -> int:
     return 0 if all(entry.state == "serving" for entry in entries) else 1
 
 
+def _first_port(text: str) -> int:
+    """Read a port that has three more after it, or 0."""
+    port = int(text)
+    if not 0 <= port <= 65532:
+        raise argparse.ArgumentTypeError("is 0 to 65532")
+    return port
+
+
 def _fail(message: str) -> int:
     print(message, file=sys.stderr)
     return 1
@@ -75,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--gpt", default="127.0.0.1:50061")
     up.add_argument("--s2mel", default="127.0.0.1:50062")
     up.add_argument("--vocoder", default="127.0.0.1:50063")
+    up.add_argument(
+        "--metrics",
+        type=_first_port,
+        default=9460,
+        help="port of the gateway's metrics, the workers' follow it; 0 turns them off",
+    )
     up.add_argument("--threads", type=int, help="CPU threads of each worker")
     up.add_argument("--timeout", type=float, default=900.0, help="seconds to wait; a full-size model needs some")
     actions.add_parser("down", help="drain and stop them")

@@ -28,6 +28,7 @@ class Running:
     log: str
     model_dir: str
     health_names: tuple[str, ...]
+    metrics: str = ""
 
     def find(self) -> psutil.Process | None:
         """Return the process if it still runs."""
@@ -83,14 +84,15 @@ def stop(run_dir: Path = RUN_DIR) -> list[str]:
 
 def table(entries: list[Running]) -> str:
     """Return a line for each process."""
-    rows = [("SERVICE", "STATE", "ADDRESS", "PID", "UP", "MEMORY", "LOG")]
+    rows = [("SERVICE", "STATE", "ADDRESS", "METRICS", "PID", "UP", "MEMORY", "LOG")]
     for running in entries:
         process = running.find()
         up = f"{time.time() - running.created:.0f} s" if process else "-"
         memory = f"{process.memory_info().rss / 2**20:.0f} MiB" if process else "-"
         log = Path(running.log)
         shown = str(log.relative_to(ROOT)) if log.is_relative_to(ROOT) else str(log)
-        rows.append((running.name, running.state, running.address, str(running.pid), up, memory, shown))
+        metrics = running.metrics or "-"
+        rows.append((running.name, running.state, running.address, metrics, str(running.pid), up, memory, shown))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -106,4 +108,5 @@ def _running(process: ServiceProcess, model_dir: Path) -> Running:
         log=str(process.log),
         model_dir=str(model_dir.resolve()),
         health_names=process.health_names,
+        metrics=process.metrics,
     )

@@ -36,6 +36,8 @@ class ServiceProcess:
     log: Path
     health_names: tuple[str, ...]
     """All must be SERVING before the service counts as up."""
+    metrics: str = ""
+    """host:port of its Prometheus metrics; empty when they are off."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property

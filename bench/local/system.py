@@ -35,6 +35,7 @@ class LocalSystem:
         model_dir: Checkpoint directory.
         log_dir: One log per process; older logs are removed.
         addresses: host:port by process name; what is left out gets a free port.
+        metrics_ports: Likewise for the Prometheus metrics; 0 turns them off.
         replicas: How many workers of a stage, by module name; 1 where it is left out.
         environment: Further variables by process name, or by module name for all its replicas.
         threads: CPU threads of each worker, also as OMP_NUM_THREADS; None leaves both alone.
@@ -47,6 +48,7 @@ class LocalSystem:
         *,
         log_dir: Path | str = "var/log",
         addresses: Mapping[str, str] | None = None,
+        metrics_ports: Mapping[str, int] | None = None,
         replicas: Mapping[str, int] | None = None,
         environment: Mapping[str, Mapping[str, str]] | None = None,
         threads: int | None = None,
@@ -58,6 +60,7 @@ class LocalSystem:
         self._threads = threads
         self._log_level = log_level
         self._chosen = dict(addresses or {})
+        self._metrics_ports = {name: str(port) for name, port in (metrics_ports or {}).items()}
         replicas = replicas or {}
         self._modules = {
             name if number == 0 else f"{name}-{number + 1}": name
@@ -97,13 +100,14 @@ class LocalSystem:
         names = list(self._modules)
         free = free_addresses(2 * len(names))
         addresses = dict(zip(names, free, strict=False)) | self._chosen
-        metrics = {name: address.rpartition(":")[2] for name, address in zip(names, free[len(names) :], strict=True)}
+        free_ports = [address.rpartition(":")[2] for address in free[len(names) :]]
+        metrics_ports = dict(zip(names, free_ports, strict=True)) | self._metrics_ports
         workers = ",".join(addresses[name] for name, module in self._modules.items() if module != GATEWAY)
         for name, module in self._modules.items():
             prefix = _PREFIXES[module]
             variables = {
                 f"{prefix}ADDRESS": addresses[name],
-                f"{prefix}METRICS_PORT": metrics[name],
+                f"{prefix}METRICS_PORT": metrics_ports[name],
                 f"{prefix}MODEL_DIR": str(self._model_dir),
                 f"{prefix}LOG_LEVEL": self._log_level,
             }
@@ -115,6 +119,7 @@ class LocalSystem:
             variables |= self._environment.get(name, {})
             health_names = ("", "tts.v1.TextToSpeech") if module == GATEWAY else ("",)
             log = self._log_dir / f"{name}.log"
+            host, port = addresses[name].rpartition(":")[0], variables[f"{prefix}METRICS_PORT"]
             self.processes[name] = ServiceProcess(
                 name=name,
                 command=[sys.executable, "-m", f"services.{module}"],
@@ -122,6 +127,7 @@ class LocalSystem:
                 environment=variables,
                 log=log,
                 health_names=health_names,
+                metrics=f"{host}:{port}" if int(port) else "",
             )
 
     def wait_until_serving(self, *names: str, timeout_seconds: float = 120.0, report: Report | None = None) -> None:

@@ -19,7 +19,7 @@ class Player:
         try:
             import sounddevice  # noqa: PLC0415 - optional
         except ImportError:
-            raise PlaybackError("--play needs sounddevice: pip install 'triptych[play]'") from None
+            raise PlaybackError("--play needs sounddevice: pip install sounddevice") from None
         except OSError as error:
             raise PlaybackError(f"--play needs the PortAudio library: {error}") from None
         self._sounddevice: Any = sounddevice

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
 import pytest
-from triptych import Client
+from triptych import Client, Render
 
 from bench.local import LocalSystem
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
@@ -23,7 +24,10 @@ LONG_TEXT = (
     "She opened the window and looked at the garden, where the old tree was standing in the rain, "
     "and then she closed it again without saying a word to anybody."
 )
+QUICK = Render(steps=2)
+"""Two steps of the solver: cheap, and as good as many where nobody listens to the sound."""
 SLOTS = 3
+QUEUE = 2
 
 
 def _environment() -> dict[str, dict[str, str]]:
@@ -37,11 +41,21 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
     environment = _environment()
     environment["frontend"] = {
         "TTS_FRONTEND_VOICES_DIR": str(tmp_path_factory.mktemp("voices")),
-        "TTS_FRONTEND_MAX_QUEUE": "2",
+        "TTS_FRONTEND_MAX_QUEUE": str(QUEUE),
         "TTS_FRONTEND_TEXT_IDLE_SECONDS": "0.3",
     }
-    with LocalSystem(MODEL_DIR, log_dir="var/test-log/shared", environment=environment, log_level="debug") as running:
+    # One thread each: three workers of two threads would fight over two cores.
+    started = LocalSystem(
+        MODEL_DIR, log_dir="var/test-log/shared", environment=environment, threads=1, log_level="debug"
+    )
+    with started as running:
         yield running
+
+
+def metrics_of(system: LocalSystem, name: str) -> str:
+    """The Prometheus text of a process."""
+    with urllib.request.urlopen(f"http://{system.processes[name].metrics}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
 
 
 @pytest.fixture
@@ -70,11 +84,6 @@ class Slots:
         """Wait until every worker has something in work."""
         for stub in self._stubs.values():
             await self._watch(stub, lambda free: free < SLOTS)
-
-    async def until_full(self) -> None:
-        """Wait until every slot of every worker is taken."""
-        for stub in self._stubs.values():
-            await self._watch(stub, lambda free: free == 0)
 
     async def _watch(self, stub: Any, condition: Callable[[int], bool]) -> int:
         beats = stub.Heartbeat(stage_pb2.HeartbeatRequest())

@@ -23,7 +23,8 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def refusal(service: str, directory: Path) -> str:
     """What a worker says that does not start on this directory."""
-    command = [sys.executable, "-m", f"services.{service}", "--model-dir", str(directory), "--address", "127.0.0.1:0"]
+    options = ["--model-dir", str(directory), "--address", "127.0.0.1:0", "--metrics-port", "0"]
+    command = [sys.executable, "-m", f"services.{service}", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -31,6 +31,7 @@ class Row:
     code: grpc.StatusCode
     at: str
     """The field that the error names; part of it is enough."""
+    reason: str
     request: dict[str, Any] = field(default_factory=dict)
 
 
@@ -47,35 +48,45 @@ def emotion(**values: Any) -> dict[str, Any]:
 
 
 REQUESTS = {
-    "no text": Row(INVALID, "text", {}),
-    "white space": Row(INVALID, "text", {"text": " \n\t "}),
-    "punctuation": Row(INVALID, "text", {"text": "?!... --- ,,,"}),
-    "emoji": Row(INVALID, "text", {"text": "\U0001f600\U0001f680"}),
-    "a NUL": Row(INVALID, "text", {"text": "Hello\0there"}),
-    "too long": Row(INVALID, "text", {"text": "word " * 2000}),
-    "100 kB without a space": Row(INVALID, "text", {"text": "a" * 100_000}),
-    "another language": Row(INVALID, "text", {"text": "今天天气很好，我们去公园散步吧。"}),
-    "unknown voice": Row(NOT_FOUND, "voice", {"text": "Hello.", "config": Config(voice="nobody")}),
-    "a path as voice": Row(NOT_FOUND, "voice", {"text": "Hello.", "config": Config(voice="../../etc/passwd")}),
-    "unknown model": Row(NOT_FOUND, "model", {"text": "Hello.", "config": Config(model="gpt-9")}),
-    "temperature 0": Row(INVALID, "temperature", sampling(temperature=0.0)),
-    "temperature 99": Row(INVALID, "temperature", sampling(temperature=99.0)),
-    "temperature NaN": Row(INVALID, "temperature", sampling(temperature=float("nan"))),
-    "top_p 2": Row(INVALID, "top_p", sampling(top_p=2.0)),
-    "top_k too large": Row(INVALID, "top_k", sampling(top_k=10**6)),
-    "penalty 0": Row(INVALID, "repetition_penalty", sampling(repetition_penalty=0.0)),
-    "no codes": Row(INVALID, "max_codes", sampling(max_codes=0)),
-    "too many codes": Row(INVALID, "max_codes", sampling(max_codes=10**6)),
-    "no steps": Row(INVALID, "steps", render(steps=0)),
-    "too many steps": Row(INVALID, "steps", render(steps=1000)),
-    "cfg_rate -1": Row(INVALID, "cfg_rate", render(cfg_rate=-1.0)),
-    "unknown policy": Row(INVALID, "policy", render(policy="warp")),
-    "gap of a minute": Row(INVALID, "segment_gap_ms", render(segment_gap_ms=60_000)),
-    "tokens per segment": Row(INVALID, "max_segment_tokens", render(max_segment_tokens=1)),
-    "emotion above 1": Row(INVALID, "emotion", emotion(vector=synthesis_pb2.EmotionVector(happy=1.5))),
-    "emotion infinite": Row(INVALID, "emotion", emotion(vector=synthesis_pb2.EmotionVector(sad=float("inf")))),
-    "emotion weight": Row(INVALID, "weight", emotion(vector=synthesis_pb2.EmotionVector(happy=1), weight=2.0)),
-    "emotion voice": Row(NOT_FOUND, "emotion", emotion(voice="nobody")),
+    "no text": Row(INVALID, "text", "TEXT_EMPTY", {}),
+    "white space": Row(INVALID, "text", "TEXT_EMPTY", {"text": " \n\t "}),
+    "punctuation": Row(INVALID, "text", "TEXT_NOT_SPEAKABLE", {"text": "?!... --- ,,,"}),
+    "emoji": Row(INVALID, "text", "TEXT_NOT_SPEAKABLE", {"text": "\U0001f600\U0001f680"}),
+    "a NUL": Row(INVALID, "text", "TEXT_BAD_CHARACTER", {"text": "Hello\0there"}),
+    **{
+        f"U+{ord(character):04X}": Row(INVALID, "text", "TEXT_BAD_CHARACTER", {"text": f"Hello{character}there"})
+        for character in ("\x07", "\x08", "\x1b", "\x7f", "\x9f")
+    },
+    "too long": Row(INVALID, "text", "TEXT_TOO_LONG", {"text": "word " * 2000}),
+    "100 kB without a space": Row(INVALID, "text", "TEXT_TOO_LONG", {"text": "a" * 100_000}),
+    "another language": Row(INVALID, "text", "LANGUAGE_NOT_SUPPORTED", {"text": "今天天气很好，我们去公园散步吧。"}),
+    "unknown voice": Row(NOT_FOUND, "voice", "VOICE_NOT_FOUND", {"text": "Hello.", "config": Config(voice="nobody")}),
+    "a path as voice": Row(
+        NOT_FOUND, "voice", "VOICE_NOT_FOUND", {"text": "Hello.", "config": Config(voice="../../etc/passwd")}
+    ),
+    "unknown model": Row(NOT_FOUND, "model", "NOT_FOUND", {"text": "Hello.", "config": Config(model="gpt-9")}),
+    "temperature 0": Row(INVALID, "temperature", "OUT_OF_RANGE", sampling(temperature=0.0)),
+    "temperature 99": Row(INVALID, "temperature", "OUT_OF_RANGE", sampling(temperature=99.0)),
+    "temperature NaN": Row(INVALID, "temperature", "OUT_OF_RANGE", sampling(temperature=float("nan"))),
+    "top_p 2": Row(INVALID, "top_p", "OUT_OF_RANGE", sampling(top_p=2.0)),
+    "top_k too large": Row(INVALID, "top_k", "OUT_OF_RANGE", sampling(top_k=10**6)),
+    "penalty 0": Row(INVALID, "repetition_penalty", "OUT_OF_RANGE", sampling(repetition_penalty=0.0)),
+    "no codes": Row(INVALID, "max_codes", "OUT_OF_RANGE", sampling(max_codes=0)),
+    "too many codes": Row(INVALID, "max_codes", "OUT_OF_RANGE", sampling(max_codes=10**6)),
+    "no steps": Row(INVALID, "steps", "OUT_OF_RANGE", render(steps=0)),
+    "too many steps": Row(INVALID, "steps", "OUT_OF_RANGE", render(steps=1000)),
+    "cfg_rate -1": Row(INVALID, "cfg_rate", "OUT_OF_RANGE", render(cfg_rate=-1.0)),
+    "unknown policy": Row(INVALID, "policy", "OUT_OF_RANGE", render(policy="warp")),
+    "gap of a minute": Row(INVALID, "segment_gap_ms", "OUT_OF_RANGE", render(segment_gap_ms=60_000)),
+    "tokens per segment": Row(INVALID, "max_segment_tokens", "OUT_OF_RANGE", render(max_segment_tokens=1)),
+    "emotion above 1": Row(INVALID, "emotion", "OUT_OF_RANGE", emotion(vector=synthesis_pb2.EmotionVector(happy=1.5))),
+    "emotion infinite": Row(
+        INVALID, "emotion", "OUT_OF_RANGE", emotion(vector=synthesis_pb2.EmotionVector(sad=float("inf")))
+    ),
+    "emotion weight": Row(
+        INVALID, "weight", "OUT_OF_RANGE", emotion(vector=synthesis_pb2.EmotionVector(happy=1), weight=2.0)
+    ),
+    "emotion voice": Row(NOT_FOUND, "emotion", "VOICE_NOT_FOUND", emotion(voice="nobody")),
 }
 
 
@@ -103,21 +114,29 @@ def with_nan() -> np.ndarray[Any, Any]:
     return audio
 
 
-RECORDINGS: dict[str, Callable[[], bytes]] = {
-    "nothing": lambda: b"",
-    "text": lambda: b"this is not audio" * 100,
-    "random bytes": lambda: np.random.default_rng(1).bytes(100_000),
-    "silence": lambda: encoded(np.zeros(44100, np.float32)),
-    "0.1 s": lambda: encoded(tone(0.1)),
-    "10 minutes": lambda: encoded(tone(600, 8000), 8000, format="FLAC"),
-    "not a number": lambda: encoded(with_nan(), subtype="FLOAT"),
-    "infinite": lambda: encoded(np.full(44100, np.inf, np.float32), subtype="FLOAT"),
-    "truncated WAV": lambda: encoded(tone(3))[:40],
-    "truncated FLAC": lambda: encoded(tone(3), format="FLAC")[:60],
-    "truncated MP3": lambda: encoded(tone(3), format="MP3")[:200],
-    "truncated OGG": lambda: encoded(tone(3), format="OGG")[:60],
-    "zip bomb": zip_bomb,
-    "21 MB": lambda: encoded(tone(1)) + b"\0" * 21_000_000,
+def half(recording: bytes) -> bytes:
+    return recording[: len(recording) // 2]
+
+
+RECORDINGS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "nothing": ("RECORDING_EMPTY", lambda: b""),
+    "text": ("RECORDING_NOT_AUDIO", lambda: b"this is not audio" * 100),
+    "random bytes": ("RECORDING_NOT_AUDIO", lambda: np.random.default_rng(1).bytes(100_000)),
+    "silence": ("RECORDING_SILENT", lambda: encoded(np.zeros(44100, np.float32))),
+    "0.1 s": ("RECORDING_TOO_SHORT", lambda: encoded(tone(0.1))),
+    "10 minutes": ("RECORDING_TOO_LONG", lambda: encoded(tone(600, 8000), 8000, format="FLAC")),
+    "not a number": ("RECORDING_NOT_FINITE", lambda: encoded(with_nan(), subtype="FLOAT")),
+    "infinite": ("RECORDING_NOT_FINITE", lambda: encoded(np.full(44100, np.inf, np.float32), subtype="FLOAT")),
+    "beginning of a WAV": ("RECORDING_NOT_AUDIO", lambda: encoded(tone(3))[:40]),
+    "beginning of a FLAC": ("RECORDING_NOT_AUDIO", lambda: encoded(tone(3), format="FLAC")[:60]),
+    "beginning of an MP3": ("RECORDING_NOT_AUDIO", lambda: encoded(tone(3), format="MP3")[:200]),
+    "beginning of an OGG": ("RECORDING_NOT_AUDIO", lambda: encoded(tone(3), format="OGG")[:60]),
+    "half a WAV": ("RECORDING_TRUNCATED", lambda: half(encoded(tone(4)))),
+    "half a FLAC": ("RECORDING_TRUNCATED", lambda: half(encoded(tone(4), format="FLAC"))),
+    "half an MP3": ("RECORDING_TRUNCATED", lambda: half(encoded(tone(4), format="MP3"))),
+    "half an OGG": ("RECORDING_TRUNCATED", lambda: half(encoded(tone(4), format="OGG"))),
+    "zip bomb": ("RECORDING_NOT_AUDIO", zip_bomb),
+    "21 MB": ("TOO_LARGE", lambda: encoded(tone(1)) + b"\0" * 21_000_000),
 }
 
 ACCEPTED: dict[str, Callable[[], bytes]] = {
@@ -167,19 +186,42 @@ async def test_a_bad_request_names_its_field(channel: grpc.aio.Channel, name: st
     reason, fields = fields_of(failed.value)
 
     assert failed.value.code() == row.code, failed.value.details()
-    assert reason
+    assert reason == row.reason
     assert any(row.at in one for one in fields), fields
     assert failed.value.details()
     await still_serves(channel)
 
 
-async def test_a_lone_surrogate_is_refused_before_it_leaves_the_client(channel: grpc.aio.Channel) -> None:
-    """The wire cannot even carry one: bytes that are no UTF-8 are refused by the server's parser."""
-    method = "/tts.v1.TextToSpeech/Synthesize"
-    call = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
+async def test_control_characters_that_are_white_space_are_taken(channel: grpc.aio.Channel) -> None:
+    stub = synthesis_pb2_grpc.TextToSpeechStub(channel)
+    text = "Hello\tthere,\r\nyou\x0band\x0cyou\x85too."
+    speech = await stub.Synthesize(synthesis_pb2.SynthesizeRequest(text=text, config=render(steps=2)["config"]))
+
+    assert speech.audio
+    assert speech.segments[-1].text_end == len(text)
+
+
+async def send_bytes(channel: grpc.aio.Channel, method: str, request: bytes) -> None:
+    """Call a method of TextToSpeech with one message, as it is, and read the first answer."""
+    path, raw = f"/tts.v1.TextToSpeech/{method}", {"request_serializer": bytes, "response_deserializer": bytes}
+    match method:
+        case "Synthesize":
+            await channel.unary_unary(path, **raw)(request)
+        case "SynthesizeStream":
+            await channel.unary_stream(path, **raw)(request).read()
+        case _:
+            await channel.stream_stream(path, **raw)(iter([request])).read()
+
+
+@pytest.mark.parametrize("method", ["Synthesize", "SynthesizeStream", "StreamingSynthesize"])
+async def test_a_lone_surrogate_on_the_wire_is_refused(channel: grpc.aio.Channel, method: str) -> None:
+    """The client's own messages cannot carry one: these are bytes that are no UTF-8."""
     text = b"Hi \xed\xa0\x80"
-    with pytest.raises(grpc.aio.AioRpcError):
-        await call(b"\x12" + bytes([len(text)]) + text)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await send_bytes(channel, method, b"\x12" + bytes([len(text)]) + text)
+
+    assert failed.value.code() == INVALID
+    assert fields_of(failed.value)[0] == "NOT_DECODABLE"
     await still_serves(channel)
 
 
@@ -193,24 +235,33 @@ def stream_of(*messages: synthesis_pb2.StreamingSynthesizeRequest) -> AsyncItera
 
 Request = synthesis_pb2.StreamingSynthesizeRequest
 
-STREAMS = {
-    "first message without config": [Request(text="Hello there.")],
-    "config twice": [Request(config=Config()), Request(text="Hello there. "), Request(config=Config())],
-    "no message": [],
-    "an empty message": [Request()],
-    "config alone": [Request(config=Config())],
-    "nothing to speak": [Request(config=Config()), Request(text="...")],
+STREAMS: dict[str, tuple[str, str, list[synthesis_pb2.StreamingSynthesizeRequest]]] = {
+    "first message without config": ("CONFIG_MISSING", "config", [Request(text="Hello there.")]),
+    "config twice": (
+        "CONFIG_REPEATED",
+        "config",
+        [Request(config=Config()), Request(text="Hello there. "), Request(config=Config())],
+    ),
+    "no message": ("CONFIG_MISSING", "config", []),
+    "an empty message": ("CONFIG_MISSING", "config", [Request()]),
+    "an empty message later": ("MESSAGE_EMPTY", "message", [Request(config=Config()), Request()]),
+    "config alone": ("TEXT_NOT_SPEAKABLE", "text", [Request(config=Config())]),
+    "nothing to speak": ("TEXT_NOT_SPEAKABLE", "text", [Request(config=Config()), Request(text="...")]),
+    "a control character": ("TEXT_BAD_CHARACTER", "text", [Request(config=Config()), Request(text="Hello\x1b.")]),
+    "a bad config": ("OUT_OF_RANGE", "config.render.steps", [Request(config=render(steps=0)["config"])]),
 }
 
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_a_bad_stream_is_refused(channel: grpc.aio.Channel, slots: Slots, name: str) -> None:
+    reason, at, messages = STREAMS[name]
     stub = synthesis_pb2_grpc.TextToSpeechStub(channel)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        async for _ in stub.StreamingSynthesize(stream_of(*STREAMS[name])):
+        async for _ in stub.StreamingSynthesize(stream_of(*messages)):
             pass
 
     assert failed.value.code() == INVALID, failed.value.details()
+    assert fields_of(failed.value) == (reason, [at])
     await slots.until_free()
     await still_serves(channel)
 
@@ -226,12 +277,14 @@ def upload(name: str, recording: bytes) -> AsyncIterator[voices_pb2.CreateVoiceR
 
 @pytest.mark.parametrize("name", RECORDINGS)
 async def test_a_bad_recording_is_refused(channel: grpc.aio.Channel, name: str) -> None:
+    reason, recording = RECORDINGS[name]
     stub = voices_pb2_grpc.VoicesStub(channel)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await stub.Create(upload("bad", RECORDINGS[name]()))
+        await stub.Create(upload("bad", recording()))
     listed = await stub.List(voices_pb2.ListVoicesRequest())
 
     assert failed.value.code() == INVALID, failed.value.details()
+    assert fields_of(failed.value) == (reason, ["audio"])
     assert "bad" not in [voice.name for voice in listed.voices]
     await still_serves(channel)
 

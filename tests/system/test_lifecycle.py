@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-from triptych import Client, Render, Speech, UnavailableError
+from triptych import Client, Speech, UnavailableError
 
 from bench.local import LocalSystem
-from tests.system.conftest import LONG_TEXT, MODEL_DIR, TEXT
-
-QUICK = Render(steps=2)
+from tests.system.conftest import LONG_TEXT, MODEL_DIR, QUICK, TEXT
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
@@ -59,7 +57,7 @@ def fragile(collector: tuple[Collector, str], tmp_path_factory: pytest.TempPathF
     }
     environment = {name: {f"{prefix}OTLP_ENDPOINT": collector[1]} for name, prefix in prefixes.items()}
     environment["frontend"]["TTS_FRONTEND_VOICES_DIR"] = str(tmp_path_factory.mktemp("voices"))
-    with LocalSystem(MODEL_DIR, log_dir="var/test-log/fragile", environment=environment) as running:
+    with LocalSystem(MODEL_DIR, log_dir="var/test-log/fragile", environment=environment, threads=1) as running:
         yield running
 
 
@@ -87,7 +85,8 @@ async def test_another_system_gives_the_same_samples(system: LocalSystem, fragil
 async def test_a_killed_worker_fails_its_callers_and_comes_back(fragile: LocalSystem) -> None:
     before = await speak(fragile)
     async with Client(fragile.address, timeout=60) as client:
-        stream = client.synthesize_stream(LONG_TEXT * 2, seed=1, render=QUICK)
+        # Of so many segments the GPT has most before it when the first audio comes.
+        stream = client.synthesize_stream(" ".join([LONG_TEXT] * 6), seed=1, render=QUICK)
         await anext(stream)
         await asyncio.to_thread(fragile.kill, "gpt_worker")
         with pytest.raises(UnavailableError) as lost:

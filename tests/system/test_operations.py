@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import grpc
@@ -14,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from triptych import Client
 
 from bench.local import LocalSystem
-from tests.system.conftest import TEXT, WORKERS
+from tests.system.conftest import QUICK, TEXT, WORKERS, metrics_of
 
 SECRET = "Nobody may ever read the word marzipan."
 
@@ -48,7 +47,7 @@ def test_one_utterance_id_is_on_the_logs_of_all_processes_and_no_text(system: Lo
 
     async def speak() -> str:
         async with Client(system.address, timeout=60) as client:
-            speech = await client.synthesize(SECRET, seed=1, session_id="session-1")
+            speech = await client.synthesize(SECRET, seed=1, render=QUICK, session_id="session-1")
             assert speech.utterance.session_id == "session-1"
             return speech.utterance.utterance_id
 
@@ -67,10 +66,10 @@ def test_one_utterance_id_is_on_the_logs_of_all_processes_and_no_text(system: Lo
 
 def test_metrics_count_what_was_done(system: LocalSystem) -> None:
     for name in WORKERS:
-        text = _metrics(system, name)
+        text = metrics_of(system, name)
         assert "tts_step_seconds_count" in text
         assert "tts_free_slots" in text
-    text = _metrics(system, "frontend")
+    text = metrics_of(system, "frontend")
     for metric in (
         "tts_requests_total",
         "tts_ttfa_seconds",
@@ -81,20 +80,13 @@ def test_metrics_count_what_was_done(system: LocalSystem) -> None:
         assert metric in text
 
 
-def _metrics(system: LocalSystem, name: str) -> str:
-    variables = system.processes[name].environment
-    port = next(value for key, value in variables.items() if key.endswith("METRICS_PORT"))
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        return str(answer.read().decode())
-
-
 @pytest.mark.skipif(shutil.which("grpcurl") is None, reason="grpcurl is not installed")
 def test_grpcurl_lists_describes_and_calls_by_reflection(system: LocalSystem) -> None:
     listed = _run("grpcurl", "-plaintext", system.address, "list")
     assert {"tts.v1.TextToSpeech", "tts.v1.Voices", "tts.v1.Models", "grpc.health.v1.Health"} <= set(listed.split())
     described = _run("grpcurl", "-plaintext", system.address, "describe", "tts.v1.TextToSpeech.SynthesizeStream")
     assert "stream .tts.v1.AudioChunk" in described
-    request = json.dumps({"text": TEXT, "config": {"seed": "1"}})
+    request = json.dumps({"text": TEXT, "config": {"seed": "1", "render": {"steps": 2}}})
     answer = json.loads(_run("grpcurl", "-plaintext", "-d", request, system.address, "tts.v1.TextToSpeech/Synthesize"))
     assert answer["segments"]
     stage = _run("grpcurl", "-plaintext", system.addresses["gpt_worker"], "tts.stages.v1.Stage/Describe")
@@ -103,7 +95,7 @@ def test_grpcurl_lists_describes_and_calls_by_reflection(system: LocalSystem) ->
 
 @pytest.mark.skipif(shutil.which("ghz") is None, reason="ghz is not installed")
 def test_ghz_calls_by_reflection(system: LocalSystem) -> None:
-    request = json.dumps({"text": TEXT, "config": {"seed": "1"}})
+    request = json.dumps({"text": TEXT, "config": {"seed": "1", "render": {"steps": 2}}})
     options = [
         "--insecure",
         "--call",

@@ -10,7 +10,7 @@ from triptych import Client, DeadlineError, OverloadedError
 
 from bench.local import LocalSystem
 from protos.tts.v1 import synthesis_pb2, synthesis_pb2_grpc
-from tests.system.conftest import LONG_TEXT, SLOTS, TEXT, Slots
+from tests.system.conftest import LONG_TEXT, QUEUE, QUICK, SLOTS, TEXT, Slots, metrics_of
 
 
 async def test_a_cancelled_call_frees_every_stage(channel: grpc.aio.Channel, slots: Slots) -> None:
@@ -43,11 +43,18 @@ async def test_a_passed_deadline_frees_every_stage(client: Client, slots: Slots)
     await slots.until_free()
 
 
-async def test_a_full_house_refuses_with_a_retry_hint(client: Client, slots: Slots) -> None:
+async def until_queued(system: LocalSystem, depth: int) -> None:
+    """Wait until so many utterances wait for a slot."""
+    async with asyncio.timeout(30):
+        while f"tts_queue_depth {float(depth)}" not in await asyncio.to_thread(metrics_of, system, "frontend"):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_full_house_refuses_with_a_retry_hint(system: LocalSystem, client: Client, slots: Slots) -> None:
     """Slots and queue are taken; one more is refused at once, and the others are served."""
-    places = SLOTS + 2
-    calls = [asyncio.create_task(client.synthesize(LONG_TEXT, seed=1)) for _ in range(places)]
-    await slots.until_full()
+    places = SLOTS + QUEUE
+    calls = [asyncio.create_task(client.synthesize(LONG_TEXT, seed=1, render=QUICK)) for _ in range(places)]
+    await until_queued(system, QUEUE)
     with pytest.raises(OverloadedError) as refusal:
         await client.synthesize(TEXT)
     speeches = await asyncio.gather(*calls)

@@ -1,4 +1,7 @@
-"""Speech through all four processes: the same again, the same beside others, and different where it should be."""
+"""Speech through all four processes: the same again, the same beside others, and different where it should be.
+
+The first two tests take the model's own number of steps; the others take few, which show as much.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ import pytest
 from triptych import CancelSegment, Client, Emotion, Flush, Render, Sampling, Speech
 from triptych.text_stream import Piece
 
-from tests.system.conftest import LONG_TEXT, TEXT
+from tests.system.conftest import LONG_TEXT, QUICK, TEXT
+
+SHORT = Sampling(max_codes=25)
+"""Cuts every segment after a second, where its end does not matter."""
 
 
 async def pieces_of(*pieces: Piece) -> AsyncIterator[Piece]:
@@ -48,11 +54,11 @@ async def test_unary_and_stream_give_the_same_samples(client: Client) -> None:
 
 async def test_company_changes_nothing(client: Client) -> None:
     """Alone or beside two others: bit for bit the same."""
-    alone = await client.synthesize(TEXT, seed=11)
+    alone = await client.synthesize(TEXT, seed=11, render=QUICK)
     together = await asyncio.gather(
-        client.synthesize(TEXT, seed=11),
-        client.synthesize(LONG_TEXT, seed=1),
-        client.synthesize(TEXT, seed=2),
+        client.synthesize(TEXT, seed=11, render=QUICK),
+        client.synthesize(LONG_TEXT, seed=1, render=QUICK),
+        client.synthesize(TEXT, seed=2, render=QUICK),
     )
 
     assert together[0].segments == alone.segments
@@ -60,9 +66,9 @@ async def test_company_changes_nothing(client: Client) -> None:
 
 
 async def test_a_seed_that_was_drawn_makes_the_speech_again(client: Client) -> None:
-    drawn = await client.synthesize(TEXT)
-    again = await client.synthesize(TEXT, seed=drawn.utterance.seed)
-    other = await client.synthesize(TEXT)
+    drawn = await client.synthesize(TEXT, render=QUICK, sampling=SHORT)
+    again = await client.synthesize(TEXT, seed=drawn.utterance.seed, render=QUICK, sampling=SHORT)
+    other = await client.synthesize(TEXT, render=QUICK, sampling=SHORT)
 
     assert np.array_equal(again.samples, drawn.samples)
     assert other.utterance.seed != drawn.utterance.seed
@@ -71,9 +77,8 @@ async def test_a_seed_that_was_drawn_makes_the_speech_again(client: Client) -> N
 async def test_every_option_is_heard(client: Client) -> None:
     """What a second recording changes is shown on the GPT's own output, where small changes are seen."""
     first, second, *_ = [voice.name for voice in await client.voices.list()]
-    quick = Render(steps=2)
 
-    async def speak(text: str = TEXT, voice: str = first, seed: int = 5, render: Render = quick, **more: Any) -> Speech:
+    async def speak(text: str = TEXT, voice: str = first, seed: int = 5, render: Render = QUICK, **more: Any) -> Speech:
         return await client.synthesize(text, voice=voice, seed=seed, render=render, **more)
 
     reference = await speak()
@@ -82,21 +87,36 @@ async def test_every_option_is_heard(client: Client) -> None:
         "text": await speak("Something else."),
         "voice": await speak(voice=second),
         "emotion vector": await speak(emotion={"happy": 1.0}),
+        "emotion weight": await speak(emotion=Emotion(strengths={"happy": 1.0}, weight=0.3)),
         "temperature": await speak(sampling=Sampling(temperature=2.0)),
         "greedy": await speak(sampling=Sampling(is_greedy=True)),
         "steps": await speak(render=Render(steps=3)),
-        "cfg_rate": await speak(render=replace(quick, cfg_rate=0.0)),
-        "whole": await speak(render=replace(quick, policy="whole")),
-        "compat": await speak(render=replace(quick, policy="compat")),
+        "cfg_rate": await speak(render=replace(QUICK, cfg_rate=0.0)),
+        "whole": await speak(render=replace(QUICK, policy="whole")),
+        "compat": await speak(render=replace(QUICK, policy="compat")),
     }
     for what, speech in changed.items():
         assert not np.array_equal(speech.samples, reference.samples), f"{what} changes nothing"
         assert speech.as_float().std() > 1e-3
+    assert not np.array_equal(changed["emotion weight"].samples, changed["emotion vector"].samples)
     assert (await speak(emotion=Emotion(voice=second, weight=0.5))).samples.size
 
 
+async def test_a_limit_of_tokens_makes_more_segments(client: Client) -> None:
+    free = await client.synthesize(LONG_TEXT, seed=1, render=QUICK, sampling=SHORT)
+    render = replace(QUICK, max_segment_tokens=20)
+    limited = await client.synthesize(LONG_TEXT, seed=1, render=render, sampling=SHORT)
+
+    assert len(free.segments) == 1
+    assert free.segments[0].text_tokens > 20
+    assert len(limited.segments) > 1
+    assert all(segment.text_tokens <= 20 for segment in limited.segments)
+    assert limited.segments[-1].text_end == len(LONG_TEXT)
+    assert not np.array_equal(limited.samples, free.samples)
+
+
 async def test_the_limit_of_codes_is_said(client: Client) -> None:
-    speech = await client.synthesize(LONG_TEXT, seed=1, sampling=Sampling(max_codes=20))
+    speech = await client.synthesize(LONG_TEXT, seed=1, sampling=Sampling(max_codes=20), render=QUICK)
 
     assert {segment.finish_reason for segment in speech.segments} == {"max_codes"}
     assert all(segment.codes == 20 for segment in speech.segments)
@@ -104,8 +124,8 @@ async def test_the_limit_of_codes_is_said(client: Client) -> None:
 
 async def test_segments_cover_the_text_and_are_joined_by_silence(client: Client) -> None:
     text = "This is the first sentence of two, and it is long enough. This is the second one, which is long too."
-    joined = await client.synthesize(text, seed=1, render=Render(segment_gap_ms=500))
-    close = await client.synthesize(text, seed=1, render=Render(segment_gap_ms=0))
+    joined = await client.synthesize(text, seed=1, render=replace(QUICK, segment_gap_ms=500), sampling=SHORT)
+    close = await client.synthesize(text, seed=1, render=replace(QUICK, segment_gap_ms=0), sampling=SHORT)
 
     assert [segment.index for segment in joined.segments] == [0, 1]
     assert joined.segments[0].text_start == 0
@@ -116,9 +136,9 @@ async def test_segments_cover_the_text_and_are_joined_by_silence(client: Client)
 async def test_text_in_pieces_gives_the_speech_of_the_text(client: Client) -> None:
     """Segments are a function of the text alone, however it is cut into messages."""
     text = "This is the first sentence of two, and it is long enough. This is the second one, which is long too."
-    whole = await client.synthesize(text, seed=9)
+    whole = await client.synthesize(text, seed=9, render=QUICK, sampling=SHORT)
     pieces = [text[start : start + 7] for start in range(0, len(text), 7)]
-    chunks = [chunk async for chunk in client.stream_text(pieces_of(*pieces), seed=9)]
+    chunks = [chunk async for chunk in client.stream_text(pieces_of(*pieces), seed=9, render=QUICK, sampling=SHORT)]
 
     assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), whole.samples)
 
@@ -135,7 +155,7 @@ async def test_flush_speaks_what_is_there(client: Client) -> None:
 
     chunks = []
     async with asyncio.timeout(60):
-        async for chunk in client.stream_text(pieces(), seed=1):
+        async for chunk in client.stream_text(pieces(), seed=1, render=QUICK):
             chunks.append(chunk)
             heard.set()
 
@@ -153,7 +173,7 @@ async def test_a_stream_that_waits_for_text_gives_its_slots_back(client: Client,
         yield "This one comes much later."
 
     async def speak() -> list[int]:
-        stream = client.stream_text(pieces(), seed=1)
+        stream = client.stream_text(pieces(), seed=1, render=QUICK)
         return [chunk.segment_end.index async for chunk in stream if chunk.segment_end]
 
     speaking = asyncio.create_task(speak())
@@ -172,7 +192,9 @@ async def test_a_cancelled_segment_is_not_heard_and_the_next_is(client: Client) 
         yield CancelSegment(0)
         yield "This comes after."
 
-    ends = [chunk.segment_end async for chunk in client.stream_text(pieces(), seed=1) if chunk.segment_end]
+    ends = [
+        chunk.segment_end async for chunk in client.stream_text(pieces(), seed=1, render=QUICK) if chunk.segment_end
+    ]
 
     assert [end.index for end in ends] == [0, 1]
     assert ends[0].finish_reason == "cancelled"
@@ -186,12 +208,12 @@ async def test_a_recording_of_ones_own_becomes_a_voice(client: Client, rate: int
 
     import soundfile
 
-    reference = await client.synthesize(LONG_TEXT, seed=1)
+    reference = await client.synthesize(LONG_TEXT, seed=1, render=QUICK)
     file = io.BytesIO()
     soundfile.write(file, reference.as_float(), rate, format="FLAC")
     created = await client.voices.create(f"mine-{rate}", file.getvalue())
     also = await client.voices.create(f"mine-too-{rate}", file.getvalue())
-    speech = await client.synthesize(TEXT, seed=1, voice=f"mine-{rate}")
+    speech = await client.synthesize(TEXT, seed=1, voice=f"mine-{rate}", render=QUICK)
 
     assert created.id == also.id
     assert speech.utterance.voice_id == created.id

@@ -7,10 +7,10 @@ import itertools
 import json
 from pathlib import Path
 
-from triptych import Client
+from triptych import Client, Render
 
 from bench.local import LocalSystem
-from tests.system.conftest import LONG_TEXT
+from tests.system.conftest import LONG_TEXT, QUICK
 
 Event = dict[str, object]
 
@@ -26,13 +26,15 @@ def events(system: LocalSystem, process: str, name: str) -> list[Event]:
     return [event for event in parsed if event["event"] == name]
 
 
-async def speak(client: Client, text: str, seed: int) -> str:
-    ids = [chunk.utterance.utterance_id async for chunk in client.synthesize_stream(text, seed=seed) if chunk.utterance]
+async def speak(client: Client, text: str, seed: int, render: Render = QUICK) -> str:
+    stream = client.synthesize_stream(text, seed=seed, render=render)
+    ids = [chunk.utterance.utterance_id async for chunk in stream if chunk.utterance]
     return ids[0]
 
 
 async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(client: Client, system: LocalSystem) -> None:
-    utterance = await speak(client, LONG_TEXT, 1)
+    """At the model's own number of steps."""
+    utterance = await speak(client, LONG_TEXT, 1, Render())
     passed = chunk_events(system, utterance)
     stages = [event["stage"] for event in passed]
 
