@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -55,7 +56,7 @@ class TextFrontend(Protocol):
         ...
 
 
-class _Frontend:
+class _Frontend(ABC):
     """What both front ends share: limits, the segmenter, and the published order of whole texts."""
 
     def __init__(self, config: CheckpointConfig, tokenizer: Tokenizer) -> None:
@@ -98,12 +99,13 @@ class _Frontend:
         parts = split_pieces(self.published_pieces(text), max_tokens, quick_tokens)
         return _spoken(_place(parts, text, self._encode_pieces))
 
+    @abstractmethod
     def published_pieces(self, text: str) -> list[str]:
         """Return the pieces of a whole text, as the model was published."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encoder(self, language: str) -> Callable[[str], Encoded]:
-        raise NotImplementedError
+        """Return what turns a normalised piece of text into ids."""
 
     def _encode_pieces(self, pieces: Sequence[str]) -> Encoded:
         ids = self._tokenizer.ids(pieces)
