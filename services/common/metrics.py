@@ -47,7 +47,6 @@ RTF = Histogram(
 )
 AUDIO_SECONDS = Counter("tts_audio_seconds", "Audio sent to callers.", registry=REGISTRY)
 QUEUE_DEPTH = Gauge("tts_queue_depth", "Utterances that wait for a slot.", registry=REGISTRY)
-RESUMES = Counter("tts_resumes", "Streams that another worker took over.", ["stage"], registry=REGISTRY)
 SLOTS = Gauge("tts_slots", "Streams that a worker can have in work.", ["stage"], registry=REGISTRY)
 FREE_SLOTS = Gauge("tts_free_slots", "Slots that are not taken.", ["stage"], registry=REGISTRY)
 STEP_SECONDS = Histogram(

@@ -14,7 +14,7 @@ from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import StageSpec
 from services.vocoder_worker.model.session import VocoderSession, load_vocoder
-from services.vocoder_worker.model.stream import settled_stop, vocode
+from services.vocoder_worker.model.stream import context_start, settled_stop, vocode
 from services.vocoder_worker.settings import VocoderWorkerSettings
 from services.vocoder_worker.spec import stage_spec
 
@@ -50,7 +50,7 @@ class VocoderEngine:
                 field="open.resume.next_index",
                 stage="vocoder",
             )
-        return max(0, resume.next_index // self._hop - session.policy.vocoder_context_frames)
+        return context_start(resume.next_index // self._hop, session.policy.vocoder_context_frames)
 
     def push(self, session: Session, chunk: Chunk) -> None:
         if not np.isfinite(chunk.tensors["mel"]).all():
@@ -138,7 +138,7 @@ class VocoderEngine:
             return Chunk(mel.segment, start, {"pcm": pcm}, is_segment_end=True, finish_reason=reason)
         state.next_frame = stop
         state.queue.use(stop)
-        mel.drop_before(stop - context)
+        mel.drop_before(context_start(stop, context))
         return Chunk(mel.segment, start, {"pcm": pcm})
 
 
