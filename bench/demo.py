@@ -11,7 +11,7 @@ from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
-from triptych import Audio, Client, Model, Options, Timings, TtsError, Utterance, WavWriter
+from triptych import AsyncClient, Audio, Model, Options, Samples, Timings, TtsError, Utterance, WavWriter
 
 from bench.local import LocalSystem, StartError
 from bench.local.progress import StatusLine
@@ -27,7 +27,7 @@ _MEL_BINS = 80
 class Spoken:
     """One speech, and when it came."""
 
-    samples: NDArray[np.int16]
+    samples: Samples
     sample_rate_hz: int
     first_audio_seconds: float
     total_seconds: float
@@ -72,10 +72,10 @@ async def _speak(address: str, arguments: argparse.Namespace) -> tuple[Spoken, M
         options["voice"] = arguments.voice
     if arguments.seed is not None:
         options["seed"] = arguments.seed
-    async with Client(address) as client:
+    async with AsyncClient(address) as client:
         if "voice" in options:
             # Registered beforehand: the features of a new voice are no part of the time to first audio.
-            options["voice"] = await client.voices.resolve(options["voice"])
+            options["voice"] = await client.voices.resolve(arguments.voice)
         started = monotonic()
         arrivals: list[tuple[float, Audio]] = [
             (monotonic() - started, audio)
@@ -118,7 +118,7 @@ def _draw(spoken: Spoken, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    signal = spoken.samples.astype(np.float64) / 32768
+    signal = spoken.samples.astype(np.float64)
     seconds = np.arange(len(signal)) / spoken.sample_rate_hz
     figure, (wave, mel) = plt.subplots(2, 1, figsize=(10, 5), sharex=True, layout="constrained")
     wave.plot(seconds, signal, linewidth=0.4)

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
-import json
-import os
-import platform
 import shlex
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,8 +19,9 @@ from time import monotonic
 import numpy as np
 import psutil
 import torch
-from triptych import Audio, Client, Render, Sampling, Segment, Timings, TtsError
+from triptych import AsyncClient, Audio, Render, Samples, Sampling, Segment, Timings, TtsError, Usage
 
+from bench import report
 from bench.local import GATEWAY, LocalSystem, StartError
 from bench.local.progress import StatusLine
 from services.s2mel_worker.model.windows import frames_of
@@ -37,7 +33,6 @@ _REPORT = Path("var/reports/full_size.json")
 _SEED = 1
 _START_SECONDS = 900.0
 _CALL_SECONDS = 900.0
-_MAX_FOREIGN_SHARE = 0.1
 _FRAME_SAMPLES = 256
 _SLOTS = {
     "gpt_worker": {"TTS_GPT_SLOTS": "1"},
@@ -45,25 +40,24 @@ _SLOTS = {
     "vocoder_worker": {"TTS_VOCODER_SLOTS": "1"},
 }
 
-Figures = dict[str, dict[str, object]]
-
 
 @dataclass(frozen=True)
 class Spoken:
     """One speech, and when it came."""
 
-    samples: np.ndarray[tuple[int], np.dtype[np.int16]]
+    samples: Samples
     first_audio_seconds: float
     total_seconds: float
     segments: tuple[Segment, ...]
     timings: Timings
+    usage: Usage
     cpu_seconds: dict[str, float]
     """What each process computed for it."""
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of the samples in [-1, 1)."""
-        return float((self.samples / 32768).std())
+        """Standard deviation of the samples in [-1, 1]."""
+        return float(self.samples.std())
 
     @property
     def expected_samples(self) -> int:
@@ -127,7 +121,7 @@ def measure(arguments: argparse.Namespace) -> Measured:
     """
     found = Measured()
     with tempfile.TemporaryDirectory() as voices:
-        environment = {**_SLOTS, GATEWAY: {"TTS_FRONTEND_VOICES_DIR": voices}}
+        environment = {**_SLOTS, GATEWAY: {"TTS_FRONTEND_VOICE_STORE": voices}}
         system = LocalSystem(arguments.directory, environment=environment, threads=arguments.threads)
         try:
             system.start(timeout_seconds=_START_SECONDS, report=_LoadTimes(found.load_seconds))
@@ -144,7 +138,7 @@ def _use(system: LocalSystem) -> dict[str, Use]:
 
 
 async def _speak(system: LocalSystem, arguments: argparse.Namespace, found: Measured) -> None:
-    async with Client(system.address, timeout=_CALL_SECONDS) as client:
+    async with AsyncClient(system.address, timeout=_CALL_SECONDS) as client:
         started = monotonic()
         await client.voices.create("someone", arguments.voice)
         found.voice_seconds = monotonic() - started
@@ -152,7 +146,7 @@ async def _speak(system: LocalSystem, arguments: argparse.Namespace, found: Meas
             found.speeches.append(await _speak_once(client, system, arguments))
 
 
-async def _speak_once(client: Client, system: LocalSystem, arguments: argparse.Namespace) -> Spoken:
+async def _speak_once(client: AsyncClient, system: LocalSystem, arguments: argparse.Namespace) -> Spoken:
     stream = client.synthesize_stream(
         arguments.text,
         voice="someone",
@@ -166,20 +160,22 @@ async def _speak_once(client: Client, system: LocalSystem, arguments: argparse.N
     first_seconds = next(seconds for seconds, audio in arrivals if len(audio.samples))
     total_seconds, last = arrivals[-1]
     assert last.timings is not None
+    assert last.usage is not None
     after = _use(system)
     return Spoken(
         samples=np.concatenate([audio.samples for _, audio in arrivals]),
         first_audio_seconds=first_seconds,
         total_seconds=total_seconds,
-        segments=tuple(audio.segment_end for _, audio in arrivals if audio.segment_end is not None),
+        segments=tuple(segment for _, audio in arrivals for segment in audio.segment_ends),
         timings=last.timings,
+        usage=last.usage,
         cpu_seconds={name: use.cpu_seconds - before[name].cpu_seconds for name, use in after.items()},
     )
 
 
-def figures(found: Measured) -> Figures:
+def figures(found: Measured) -> report.Figures:
     """Return what goes into the report; goals only where the machine does not matter."""
-    made: Figures = {}
+    made: report.Figures = {}
     for name, seconds in found.load_seconds.items():
         made[f"{name}.load"] = {"value": round(seconds, 1), "unit": "s"}
     for name, use in found.done.items():
@@ -201,17 +197,17 @@ def figures(found: Measured) -> Figures:
     return made | _checks(*found.speeches)
 
 
-def _checks(first: Spoken, second: Spoken) -> Figures:
+def _checks(first: Spoken, second: Spoken) -> report.Figures:
     lacking = abs(len(first.samples) - first.expected_samples)
-    made: Figures = {
-        "speech.audio": {"value": round(first.timings.audio_seconds, 3), "unit": "s"},
+    made: report.Figures = {
+        "speech.audio": {"value": round(first.usage.audio_seconds, 3), "unit": "s"},
         "speech.codes": {"value": sum(segment.codes for segment in first.segments), "unit": "codes"},
         "speech.lacking": {"value": lacking, "unit": "samples", "goal": "<= 0", "met": not lacking},
     }
     deviation = round(first.deviation, 5)
     made["speech.deviation"] = {"value": deviation, "unit": "", "goal": ">= 0.001", "met": deviation >= 1e-3}
     if len(first.samples) == len(second.samples):
-        difference = int(np.abs(first.samples.astype(int) - second.samples).max(initial=0))
+        difference = round(32768 * float(np.abs(first.samples - second.samples).max(initial=0)))
         is_same = difference <= 33
         made["speech.repeat_difference"] = {"value": difference, "unit": "steps", "goal": "<= 33", "met": is_same}
     else:
@@ -235,7 +231,7 @@ def tables(found: Measured) -> str:
 
 def _speech_rows(speeches: Sequence[Spoken]) -> list[tuple[str, list[str]]]:
     rows = [
-        ("audio", [f"{speech.timings.audio_seconds:.2f} s" for speech in speeches]),
+        ("audio", [f"{speech.usage.audio_seconds:.2f} s" for speech in speeches]),
         ("first audio", [f"{speech.first_audio_seconds:.2f} s" for speech in speeches]),
         ("total", [f"{speech.total_seconds:.2f} s" for speech in speeches]),
         ("deviation", [f"{speech.deviation:.4f}" for speech in speeches]),
@@ -250,43 +246,15 @@ def _speech_rows(speeches: Sequence[Spoken]) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def foreign_share() -> float:
-    """Return the share of this machine's CPU time that other processes take, over two seconds."""
-    own = psutil.Process()
-    before = own.cpu_times()
-    busy = psutil.cpu_percent(interval=2.0) / 100
-    after = own.cpu_times()
-    spent = after.user + after.system - before.user - before.system
-    return max(0.0, busy - spent / 2.0 / (os.cpu_count() or 1))
-
-
-def write_report(path: Path, command: str, machine: str, found: Figures) -> None:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    content = {
-        "name": "full_size",
-        "command": command,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip(),
-        "machine": machine,
-        "figures": found,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def machine_name(arguments: argparse.Namespace, share: float) -> str:
-    memory = psutil.virtual_memory().total / 2**30
-    return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, {arguments.threads} threads a worker, "
-        f"torch {torch.__version__}, others took {share:.0%} of the CPU"
-    )
+    return f"{report.machine(share)}, {arguments.threads} threads a worker, torch {torch.__version__}"
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    share = foreign_share()
+    share = report.foreign_share()
     print(f"other processes take {share:.0%} of the CPU", file=sys.stderr)
-    if share > _MAX_FOREIGN_SHARE and not options.busy:
+    if share > report.MAX_FOREIGN_SHARE and not options.busy:
         print("more than 10 %: the times would say little; --busy measures all the same", file=sys.stderr)
         return 1
     try:
@@ -297,7 +265,7 @@ def main(arguments: Sequence[str]) -> int:
     made = figures(found)
     print(tables(found))
     command = shlex.join(["python", "-m", "bench.full_size", *arguments])
-    write_report(options.report, command, machine_name(options, share), made)
+    report.write(options.report, "full_size", command, machine_name(options, share), made)
     missed = [f"{key}: {figure['value']}, goal {figure['goal']}" for key, figure in made.items() if _is_missed(figure)]
     for line in missed:
         print(f"MISSED {line}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
-from bench.local.process import ROOT, ServiceProcess, health_status
-from bench.local.system import GATEWAY, LocalSystem
+from bench.local.members import GATEWAY
+from bench.local.process import ROOT, ServiceProcess, device_kind, health_status
+from bench.local.system import LocalSystem
 
 RUN_DIR = ROOT / "var" / "run"
 _DRAIN_SECONDS = 40.0
@@ -27,8 +30,13 @@ class Running:
     address: str
     log: str
     model_dir: str
+    """The system's checkpoint directories, as `joined` writes them."""
     health_names: tuple[str, ...]
     metrics: str = ""
+    gpu: str = ""
+    """What it may see of the machine's GPUs; empty for all of them."""
+    asked: dict[str, str] = field(default_factory=dict)
+    """What the system was asked for, as `bench.local.asked` writes it."""
 
     def find(self) -> psutil.Process | None:
         """Return the process if it still runs."""
@@ -48,11 +56,16 @@ class Running:
         return "serving" if is_serving else "not serving"
 
 
-def record(system: LocalSystem, model_dir: Path, run_dir: Path = RUN_DIR) -> None:
-    """Write down every process of `system`."""
+def joined(model_dirs: Sequence[Path]) -> str:
+    """Return the directories as one text to compare."""
+    return os.pathsep.join(str(directory.resolve()) for directory in model_dirs)
+
+
+def record(system: LocalSystem, run_dir: Path = RUN_DIR, *, asked: Mapping[str, str] | None = None) -> None:
+    """Write down every process of `system`, and what it was asked for."""
     run_dir.mkdir(parents=True, exist_ok=True)
     for process in system.processes.values():
-        entry = asdict(_running(process, model_dir))
+        entry = asdict(_running(process, system, dict(asked or {})))
         (run_dir / f"{process.name}.json").write_text(json.dumps(entry, indent=1) + "\n", "utf-8")
         (run_dir / f"{process.name}.pid").write_text(f"{process.pid}\n", "utf-8")
 
@@ -84,7 +97,7 @@ def stop(run_dir: Path = RUN_DIR) -> list[str]:
 
 def table(entries: list[Running]) -> str:
     """Return a line for each process."""
-    rows = [("SERVICE", "STATE", "ADDRESS", "METRICS", "PID", "UP", "MEMORY", "LOG")]
+    rows = [("SERVICE", "STATE", "ADDRESS", "METRICS", "DEVICE", "PID", "UP", "MEMORY", "LOG")]
     for running in entries:
         process = running.find()
         up = f"{time.time() - running.created:.0f} s" if process else "-"
@@ -92,21 +105,31 @@ def table(entries: list[Running]) -> str:
         log = Path(running.log)
         shown = str(log.relative_to(ROOT)) if log.is_relative_to(ROOT) else str(log)
         metrics = running.metrics or "-"
-        rows.append((running.name, running.state, running.address, metrics, str(running.pid), up, memory, shown))
+        place = (running.address, metrics, _device(running))
+        rows.append((running.name, running.state, *place, str(running.pid), up, memory, shown))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def _running(process: ServiceProcess, model_dir: Path) -> Running:
+def _device(running: Running) -> str:
+    """Where a worker computes, and which GPU it may see."""
+    if running.name == GATEWAY:
+        return "-"
+    return f"{device_kind(running.address) or '-'}{f' {running.gpu}' if running.gpu else ''}"
+
+
+def _running(process: ServiceProcess, system: LocalSystem, asked: dict[str, str]) -> Running:
     return Running(
         name=process.name,
         pid=process.pid,
         created=psutil.Process(process.pid).create_time(),
         address=process.address,
         log=str(process.log),
-        model_dir=str(model_dir.resolve()),
+        model_dir=joined(system.model_dirs),
         health_names=process.health_names,
         metrics=process.metrics,
+        gpu=process.environment.get("CUDA_VISIBLE_DEVICES", ""),
+        asked=asked,
     )

@@ -16,6 +16,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
+
 ROOT = Path(__file__).resolve().parents[2]
 _LOG_LINES_SHOWN = 20
 
@@ -92,11 +94,23 @@ class ServiceProcess:
             return self.process.wait()
 
 
+# A channel of its own pool each time: a shared one would sit out its backoff after the first refusal.
+_CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+
+
+def device_kind(address: str) -> str:
+    """Return where the stage worker at `address` computes, `cpu` or `cuda`; empty when it does not answer."""
+    with grpc.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
+        try:
+            answer = stage_pb2_grpc.StageStub(channel).Describe(stage_pb2.DescribeRequest(), timeout=2.0)
+        except grpc.RpcError:
+            return ""
+    return answer.device.kind
+
+
 def health_status(address: str, name: str) -> str:
     """Return the status that the server at `address` gives for `name`, or why there is none."""
-    # A channel of its own pool each time: a shared one would sit out its backoff after the first refusal.
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-    with grpc.insecure_channel(address, options=options) as channel:
+    with grpc.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
         # types-grpcio-health-checking 1.0 gives the stub no methods.
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:

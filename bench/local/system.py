@@ -5,21 +5,15 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bench.local.members import GATEWAY, Member, members_of
 from bench.local.process import ROOT, ServiceProcess, StartError
 
-GATEWAY = "frontend"
-_PREFIXES = {
-    "gpt_worker": "TTS_GPT_",
-    "s2mel_worker": "TTS_S2MEL_",
-    "vocoder_worker": "TTS_VOCODER_",
-    GATEWAY: "TTS_FRONTEND_",
-}
 _POLL_SECONDS = 0.1
 
 Report = Callable[[Mapping[str, bool]], None]
@@ -27,46 +21,49 @@ Report = Callable[[Mapping[str, bool]], None]
 
 
 class LocalSystem:
-    """Four processes (or more, with `replicas`) on loopback.
+    """Four processes (or more, with `replicas` or several models) on loopback.
 
     Everything here blocks; use it from a synchronous fixture or a thread. `with` starts and stops.
 
     Args:
         model_dir: Checkpoint directory.
+        model_dirs: Several of them instead, the default model's first; each gets workers of its own.
         log_dir: One log per process; older logs are removed.
         addresses: host:port by process name; what is left out gets a free port.
         metrics_ports: Likewise for the Prometheus metrics; 0 turns them off.
-        replicas: How many workers of a stage, by module name; 1 where it is left out.
+        replicas: How many workers of a stage and model, by module name; 1 where it is left out.
+        gpus: What each worker may see, as for CUDA_VISIBLE_DEVICES: dealt in the order of the processes, and again
+            from the first when there are fewer; none leaves the variable alone.
+        config: TOML file for all processes; what is decided here wins over it.
         environment: Further variables by process name, or by module name for all its replicas.
         threads: CPU threads of each worker, also as OMP_NUM_THREADS; None leaves both alone.
-        log_level: Of all processes.
+        log_level: Of all processes; None leaves it to their settings.
     """
 
     def __init__(
         self,
         model_dir: Path | str = "models/mini",
         *,
+        model_dirs: Sequence[Path | str] | None = None,
         log_dir: Path | str = "var/log",
         addresses: Mapping[str, str] | None = None,
         metrics_ports: Mapping[str, int] | None = None,
         replicas: Mapping[str, int] | None = None,
+        gpus: Sequence[str] = (),
+        config: Path | str | None = None,
         environment: Mapping[str, Mapping[str, str]] | None = None,
         threads: int | None = None,
-        log_level: str = "info",
+        log_level: str | None = "info",
     ) -> None:
-        self._model_dir = Path(model_dir).resolve()
+        self.model_dirs = [Path(directory).resolve() for directory in model_dirs or [model_dir]]
         self._log_dir = ROOT / log_dir
+        self._config = Path(config).resolve() if config else None
         self._environment = environment or {}
         self._threads = threads
         self._log_level = log_level
         self._chosen = dict(addresses or {})
         self._metrics_ports = {name: str(port) for name, port in (metrics_ports or {}).items()}
-        replicas = replicas or {}
-        self._modules = {
-            name if number == 0 else f"{name}-{number + 1}": name
-            for name in _PREFIXES
-            for number in range(replicas.get(name, 1))
-        }
+        self._members = members_of(self.model_dirs, replicas or {}, gpus)
         self.processes: dict[str, ServiceProcess] = {}
 
     @property
@@ -97,38 +94,47 @@ class LocalSystem:
 
     def prepare(self) -> None:
         """Decide addresses and environments without starting anything."""
-        names = list(self._modules)
+        names = [member.name for member in self._members]
         free = free_addresses(2 * len(names))
         addresses = dict(zip(names, free, strict=False)) | self._chosen
         free_ports = [address.rpartition(":")[2] for address in free[len(names) :]]
         metrics_ports = dict(zip(names, free_ports, strict=True)) | self._metrics_ports
-        workers = ",".join(addresses[name] for name, module in self._modules.items() if module != GATEWAY)
-        for name, module in self._modules.items():
-            prefix = _PREFIXES[module]
-            variables = {
-                f"{prefix}ADDRESS": addresses[name],
-                f"{prefix}METRICS_PORT": metrics_ports[name],
-                f"{prefix}MODEL_DIR": str(self._model_dir),
-                f"{prefix}LOG_LEVEL": self._log_level,
+        workers = ",".join(addresses[member.name] for member in self._members if member.module != GATEWAY)
+        for member in self._members:
+            own = {
+                "ADDRESS": addresses[member.name],
+                "METRICS_PORT": metrics_ports[member.name],
+                "MODEL_DIR": str(member.model_dir),
             }
-            if module == GATEWAY:
-                variables[f"{prefix}WORKERS"] = workers
-            elif self._threads is not None:
-                variables |= {f"{prefix}THREADS": str(self._threads), "OMP_NUM_THREADS": str(self._threads)}
-            variables |= self._environment.get(module, {})
-            variables |= self._environment.get(name, {})
-            health_names = ("", "tts.v1.TextToSpeech") if module == GATEWAY else ("",)
-            log = self._log_dir / f"{name}.log"
-            host, port = addresses[name].rpartition(":")[0], variables[f"{prefix}METRICS_PORT"]
-            self.processes[name] = ServiceProcess(
-                name=name,
-                command=[sys.executable, "-m", f"services.{module}"],
-                address=addresses[name],
-                environment=variables,
-                log=log,
-                health_names=health_names,
-                metrics=f"{host}:{port}" if int(port) else "",
-            )
+            if self._log_level is not None:
+                own["LOG_LEVEL"] = self._log_level
+            if member.module == GATEWAY:
+                # A comma alone is an empty list: a file may name models that have no workers here.
+                own |= {"WORKERS": workers, "MORE_MODELS": ",".join(map(str, self.model_dirs[1:])) or ","}
+            variables = {f"{member.prefix}{name}": value for name, value in own.items()} | self._variables(member)
+            self.processes[member.name] = self._process(member, addresses[member.name], variables)
+
+    def _variables(self, member: Member) -> dict[str, str]:
+        variables: dict[str, str] = {}
+        if member.module != GATEWAY and self._threads is not None:
+            variables |= {f"{member.prefix}THREADS": str(self._threads), "OMP_NUM_THREADS": str(self._threads)}
+        if member.gpu is not None:
+            # In this order the numbers are those that nvidia-smi shows.
+            variables |= {"CUDA_VISIBLE_DEVICES": member.gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        return variables | dict(self._environment.get(member.module, {})) | dict(self._environment.get(member.name, {}))
+
+    def _process(self, member: Member, address: str, variables: dict[str, str]) -> ServiceProcess:
+        host, port = address.rpartition(":")[0], variables[f"{member.prefix}METRICS_PORT"]
+        config = ["--config", str(self._config)] if self._config else []
+        return ServiceProcess(
+            name=member.name,
+            command=[sys.executable, "-m", f"services.{member.module}", *config],
+            address=address,
+            environment=variables,
+            log=self._log_dir / f"{member.name}.log",
+            health_names=("", "tts.v1.TextToSpeech") if member.module == GATEWAY else ("",),
+            metrics=f"{host}:{port}" if int(port) else "",
+        )
 
     def wait_until_serving(self, *names: str, timeout_seconds: float = 120.0, report: Report | None = None) -> None:
         """Wait until the processes of these names serve; all of them when none is given.

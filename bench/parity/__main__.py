@@ -7,11 +7,8 @@ a miss. The text cases of the pack, which are strings and ids, are compared too.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,9 +16,11 @@ from pathlib import Path
 
 import torch
 
+from bench import report
 from bench.parity.pack import Array, Expectation, Pack, Producer
 from bench.parity.report import Comparison, compare, figures, misses, table
 from bench.parity.text_side import TextCheck, check_text
+from services.common.devices import cpu_name
 
 _SIDES = ("gpt_side", "s2mel_side", "text_side", "utterance_side")
 _REPORT = Path("var/reports/parity.json")
@@ -63,20 +62,6 @@ def text_comparison(check: TextCheck) -> Comparison:
     return Comparison(expectation, 0.0, 0.0, "" if check.is_equal else check.note)
 
 
-def write_report(path: Path, command: str, by_stage: dict[str, list[Comparison]]) -> None:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    content = {
-        "name": "parity",
-        "command": command,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, torch {torch.__version__}",
-        "figures": figures(by_stage),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.parity", description=__doc__)
     parser.add_argument("pack", type=Path, help="directory with a manifest.json")
@@ -92,7 +77,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"MISS {line}")
     total = sum(len(comparisons) for comparisons in by_stage.values())
     print(f"{pack.name}: {total - len(missed)} of {total} tensors reproduced")
-    write_report(options.report, shlex.join(["python", "-m", "bench.parity", *arguments]), by_stage)
+    command = shlex.join(["python", "-m", "bench.parity", *arguments])
+    machine = f"{cpu_name()}, {platform.machine()}, torch {torch.__version__}"
+    report.write(options.report, "parity", command, machine, figures(by_stage))
     return 1 if missed or not total else 0
 
 

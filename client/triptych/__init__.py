@@ -1,61 +1,87 @@
-"""Client of a Triptych text-to-speech server."""
+"""Client of a Triptych text-to-speech server: `Client` for ordinary programs, `AsyncClient` for asyncio."""
 
-from triptych.audio import Audio, Segment, Speech, Timings, Utterance, WavWriter
+from triptych.analysis import Analysis, AnalyzedSegment, Token
+from triptych.async_client import AsyncClient
+from triptych.audio import Audio, Segment, Speech, TextSpan, TextWarning, Timings, Usage, Utterance
+from triptych.blocking import AudioStream, TextStream, Voices
 from triptych.client import Client
+from triptych.encodings import Encoding, Samples
 from triptych.errors import (
-    AlreadyExistsError,
+    AudioError,
+    ConfigError,
     DeadlineError,
-    InternalError,
-    InvalidRequestError,
-    NotAllowedError,
-    NotFoundError,
-    OverloadedError,
-    PreconditionError,
-    StreamCancelledError,
-    TooLargeError,
+    DecodeError,
+    IoError,
+    ModelError,
+    QosError,
+    TokenizerError,
     TtsError,
-    UnavailableError,
-    UnsupportedError,
 )
 from triptych.health import Health
 from triptych.models import Limits, Model, Parameter, Stage
-from triptych.options import Emotion, Options, Render, Sampling
-from triptych.text_stream import CancelSegment, Flush, TextStream
-from triptych.voices import Voice, Voices
+from triptych.options import EMOTIONS, Emotion, Options, Render, Sampling
+from triptych.recording import Recording, RecordingFile, RecordingLike, VoiceLike
+from triptych.retries import Retry
+from triptych.status import ModelStatus, StageStatus, SystemStatus, WorkerStatus
+from triptych.streams import AsyncAudioStream
+from triptych.text_stream import AsyncTextStream, CancelSegment, Flush, Piece
+from triptych.voices import AsyncVoices, Voice, VoiceWarning
+from triptych.wav import WavWriter
 
 __all__ = [
-    "AlreadyExistsError",
+    "EMOTIONS",
+    "Analysis",
+    "AnalyzedSegment",
+    "AsyncAudioStream",
+    "AsyncClient",
+    "AsyncTextStream",
+    "AsyncVoices",
     "Audio",
+    "AudioError",
+    "AudioStream",
     "CancelSegment",
     "Client",
+    "ConfigError",
     "DeadlineError",
+    "DecodeError",
     "Emotion",
+    "Encoding",
     "Flush",
     "Health",
-    "InternalError",
-    "InvalidRequestError",
+    "IoError",
     "Limits",
     "Model",
-    "NotAllowedError",
-    "NotFoundError",
+    "ModelError",
+    "ModelStatus",
     "Options",
-    "OverloadedError",
     "Parameter",
-    "PreconditionError",
+    "Piece",
+    "QosError",
+    "Recording",
+    "RecordingFile",
+    "RecordingLike",
     "Render",
+    "Retry",
+    "Samples",
     "Sampling",
     "Segment",
     "Speech",
     "Stage",
-    "StreamCancelledError",
+    "StageStatus",
+    "SystemStatus",
+    "TextSpan",
     "TextStream",
+    "TextWarning",
     "Timings",
-    "TooLargeError",
+    "Token",
+    "TokenizerError",
     "TtsError",
-    "UnavailableError",
-    "UnsupportedError",
+    "Usage",
     "Utterance",
     "Voice",
+    "VoiceLike",
+    "VoiceWarning",
     "Voices",
     "WavWriter",
+    "WorkerStatus",
 ]

@@ -1,139 +1,143 @@
-"""The library's door: one connection to a server, and every call that it takes."""
+"""The library's door for ordinary programs: the calls of `AsyncClient`, waited for."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import Self, Unpack
 
-import grpc
-
-from protos.tts.v1 import models_pb2, models_pb2_grpc, synthesis_pb2, synthesis_pb2_grpc
-from triptych.audio import Audio, Speech, audio_from_proto, speech_from_proto
-from triptych.errors import translated
-from triptych.health import Health, ask_health
-from triptych.models import Model, model_from_proto
-from triptych.options import Options, config_to_proto, emotion_of
-from triptych.text_stream import Call, Piece, TextStream, unencodable
-from triptych.voices import Voices
-from triptych.writing import CallOverError, write
-
-if TYPE_CHECKING:
-    from protos.tts.v1.models_pb2_grpc import ModelsAsyncStub
-    from protos.tts.v1.synthesis_pb2_grpc import TextToSpeechAsyncStub
-
-DEFAULT_ADDRESS = "127.0.0.1:50051"
-ADDRESS_VARIABLE = "TRIPTYCH_ADDRESS"
-
-_CHANNEL_OPTIONS = (
-    # A unary answer holds a whole speech; gRPC's own limit of 4 MB would be 95 seconds of it.
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-)
+from triptych.analysis import Analysis
+from triptych.async_client import AsyncClient
+from triptych.audio import Speech
+from triptych.background import Background
+from triptych.blocking import AudioStream, TextStream, Voices, drawn_in_a_thread
+from triptych.health import Health
+from triptych.models import Model
+from triptych.options import Options
+from triptych.retries import Retry
+from triptych.status import SystemStatus
+from triptych.streams import AsyncAudioStream
+from triptych.text_stream import Piece
 
 
 class Client:
-    """A connection to a server; use it with ``async with``, in one event loop.
+    """A connection to a server, for any thread; use it with ``with``, or `close` it.
+
+    One that nobody holds any more is closed as well. Its event loop runs in a thread of its own, so that it
+    works inside of another loop too, as in a notebook.
 
     Args:
         address: ``host:port``; by default `TRIPTYCH_ADDRESS`, or 127.0.0.1:50051.
-        timeout: Seconds that a call may take; calls that speak take their own.
+        timeout: Seconds that a call may take, with its retries; calls that speak take their own.
+        token: Sent with every call; by default what the file holds.
+        token_file: A file that holds the token, read again when it has changed; by default `TRIPTYCH_TOKEN_FILE`.
+        ca: PEM file of the authorities that may vouch for the server, which turns TLS on; by default `TRIPTYCH_CA`.
+        retries: How often a call that is refused for now is made again. Nothing is once audio has come.
+        max_retry_wait_seconds: All waits of one call together; a refusal that asks for more is raised.
+        on_retry: Told of each wait, in the client's own thread; so is the logger ``triptych``.
+
+    Raises:
+        ConfigError: if a file cannot be used; the message names it.
     """
 
-    def __init__(self, address: str | None = None, *, timeout: float | None = None) -> None:
-        self._timeout = timeout
-        self.address = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
-        self._channel = grpc.aio.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
-        self._speech: TextToSpeechAsyncStub = synthesis_pb2_grpc.TextToSpeechStub(self._channel)
-        self._models: ModelsAsyncStub = models_pb2_grpc.ModelsStub(self._channel)
-        self.voices = Voices(self._channel, self.address, timeout)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout: float | None = None,
+        token: str | None = None,
+        token_file: str | PathLike[str] | None = None,
+        ca: str | PathLike[str] | None = None,
+        retries: int = 3,
+        max_retry_wait_seconds: float = 30.0,
+        on_retry: Callable[[Retry], None] | None = None,
+    ) -> None:
+        async def connect() -> AsyncClient:
+            return AsyncClient(
+                address,
+                timeout=timeout,
+                token=token,
+                token_file=token_file,
+                ca=ca,
+                retries=retries,
+                max_retry_wait_seconds=max_retry_wait_seconds,
+                on_retry=on_retry,
+            )
 
-    async def __aenter__(self) -> Self:
+        self._background = Background()
+        try:
+            self._client = self._background.run(connect())
+        except BaseException:
+            self._background.stop()
+            raise
+        self._background.on_stop(self._client.close)
+        self.voices = Voices(self._background, self._client.voices)
+
+    @property
+    def address(self) -> str:
+        return self._client.address
+
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.close()
+        self.close()
 
-    async def close(self) -> None:
-        await self._channel.close()
+    def close(self) -> None:
+        """End every call, in whatever thread it is waited for, and the connection."""
+        self._background.stop()
 
-    async def synthesize(self, text: str, **options: Unpack[Options]) -> Speech:
+    def synthesize(self, text: str, **options: Unpack[Options]) -> Speech:
         """Speak a short text and wait for all of it.
 
         Raises:
             TtsError: a subclass of it that says what went wrong.
         """
-        request = await self._request(text, options)
-        with translated(self.address):
-            return speech_from_proto(
-                await self._speech.Synthesize(request, timeout=options.get("timeout", self._timeout))
-            )
+        return self._background.run(self._client.synthesize(text, **options))
 
-    async def synthesize_stream(self, text: str, **options: Unpack[Options]) -> AsyncGenerator[Audio, None]:
-        """Speak a text and yield its audio while it is being made.
+    def synthesize_stream(self, text: str, **options: Unpack[Options]) -> AudioStream[AsyncAudioStream]:
+        """Speak a text and return its audio while it is being made.
 
         Raises:
             TtsError: while it is iterated over; audio that came before stays good.
         """
-        request = await self._request(text, options)
-        call = self._speech.SynthesizeStream(request, timeout=options.get("timeout", self._timeout))
-        try:
-            with translated(self.address):
-                async for chunk in call:
-                    yield audio_from_proto(chunk)
-        finally:
-            call.cancel()
+        return AudioStream(self._background, self._client.synthesize_stream(text, **options))
 
-    def stream_text(self, pieces: AsyncIterable[Piece], **options: Unpack[Options]) -> TextStream:
+    def stream_text(self, pieces: Iterable[Piece], **options: Unpack[Options]) -> TextStream:
         """Speak pieces of a text as they come; `Flush` and `CancelSegment` may be among them.
 
-        Pieces are joined as they are, so a word may be cut in two. The speech ends when
-        `pieces` does.
+        Pieces are joined as they are, so a word may be cut in two. The speech ends when `pieces` does. They are taken
+        in a thread of their own, each when the one before is sent, so that they may wait for more text.
         """
+        return TextStream(self._background, self._client.stream_text(drawn_in_a_thread(pieces), **options))
 
-        async def start() -> Call:
-            config = await self._config(options)
-            call = self._speech.StreamingSynthesize(timeout=options.get("timeout", self._timeout))
-            # If the call is over already, whoever reads it learns why.
-            with suppress(CallOverError):
-                await write(call, synthesis_pb2.StreamingSynthesizeRequest(config=config))
-            return call
+    def analyze(self, text: str, *, with_codes: bool = False, **options: Unpack[Options]) -> Analysis:
+        """Say what would be spoken, without speaking.
 
-        return TextStream(pieces, start, self.address)
+        Args:
+            text: What to say.
+            with_codes: Also makes the codes, which takes a slot and as long as they take.
+            **options: As for speaking.
+        """
+        return self._background.run(self._client.analyze(text, with_codes=with_codes, **options))
 
-    async def models(self) -> tuple[Model, ...]:
-        with translated(self.address):
-            response = await self._models.List(models_pb2.ListModelsRequest(), timeout=self._timeout)
-        return tuple(model_from_proto(model) for model in response.models)
+    def models(self) -> tuple[Model, ...]:
+        return self._background.run(self._client.models())
 
-    async def model(self, name: str) -> Model:
-        with translated(self.address):
-            request = models_pb2.GetModelRequest(name=name)
-            return model_from_proto(await self._models.Get(request, timeout=self._timeout))
+    def model(self, name: str = "") -> Model:
+        """Return the model of this name, or the default one."""
+        return self._background.run(self._client.model(name))
 
-    async def health(self) -> Health:
-        """Ask for the state of the gateway and of every stage behind it."""
-        with translated(self.address):
-            return await ask_health(self._channel, deadline_seconds=self._timeout)
+    def status(self) -> SystemStatus:
+        """Ask how the gateway, the models, their stages and workers are."""
+        return self._background.run(self._client.status())
 
-    async def _request(self, text: str, options: Options) -> synthesis_pb2.SynthesizeRequest:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise unencodable() from None
-        return synthesis_pb2.SynthesizeRequest(config=await self._config(options), text=text)
-
-    async def _config(self, options: Options) -> synthesis_pb2.SynthesisConfig:
-        emotion = emotion_of(options)
-        voice = emotion_voice = ""
-        if options.get("voice"):
-            voice = await self.voices.resolve(options["voice"])
-        if emotion is not None and emotion.voice is not None:
-            emotion_voice = await self.voices.resolve(emotion.voice)
-        return config_to_proto(options, voice, emotion_voice)
+    def health(self) -> Health:
+        """Ask by grpc.health.v1 whether the gateway and every stage behind it serve; needs no token."""
+        return self._background.run(self._client.health())

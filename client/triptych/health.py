@@ -38,9 +38,9 @@ class Health:
         }
 
 
-async def ask_health(channel: grpc.aio.Channel, *, deadline_seconds: float | None) -> Health:
+async def ask_health(channel: grpc.aio.Channel, timeout_seconds: float | None) -> Health:
     """Ask for every name at once; raises what gRPC raises."""
     stub = _stubs.HealthStub(channel)
-    response = await stub.List(_messages.HealthListRequest(), timeout=deadline_seconds)
+    response = await stub.List(_messages.HealthListRequest(), timeout=timeout_seconds)
     names = _messages.HealthCheckResponse.ServingStatus.Name
     return Health({name: names(answer.status) for name, answer in response.statuses.items()})

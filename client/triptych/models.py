@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protos.tts.v1 import models_pb2
+from protos.tts.v1 import models_pb2, synthesis_pb2
+from triptych.enums import names_of
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may hold at most."""
+    """What a request may hold."""
 
     max_unary_characters: int
     max_stream_characters: int
+    """Of a text that is streamed, and of one message of a text that is still being written."""
     max_segment_tokens: int
+    min_voice_seconds: float
     max_voice_seconds: float
+    used_voice_seconds: float
+    """How much of a recording's beginning is used."""
     max_voice_bytes: int
+    """Of a recording that is registered."""
+    max_inline_voice_bytes: int
+    """Of a recording that comes with a request."""
+    min_sample_rate_hz: int
+    max_sample_rate_hz: int
+    min_chunk_ms: int
+    max_chunk_ms: int
+    max_glossary_terms: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,9 @@ class Parameter:
     maximum: float
     default: float
     description: str
+    is_integer: bool
+    field: str
+    """The field of a request that sets it, such as ``config.params[length_penalty]``."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +66,25 @@ class Model:
     revision: str
     is_default: bool
     languages: tuple[str, ...]
+    """BCP-47 tags."""
     sample_rate_hz: int
+    """The model's own rate; others are resampled."""
     capabilities: tuple[str, ...]
     limits: Limits
     stages: tuple[Stage, ...]
     parameters: tuple[Parameter, ...]
+    voice_modes: tuple[str, ...]
+    """``named``, ``reference`` and ``reference_with_transcript``."""
+    speakers: tuple[str, ...]
+    """Voices that are part of the model."""
+    policies: tuple[str, ...]
+    """Names for `Render.policy`; the first is the default."""
+    text_rules: tuple[str, ...]
+    """Names for `disabled_rules`."""
+    encodings: tuple[str, ...]
 
 
 def model_from_proto(model: models_pb2.Model) -> Model:
-    limits = model.limits
     return Model(
         name=model.name,
         revision=model.revision,
@@ -66,15 +92,32 @@ def model_from_proto(model: models_pb2.Model) -> Model:
         languages=tuple(model.languages),
         sample_rate_hz=model.sample_rate_hz,
         capabilities=tuple(model.capabilities),
-        limits=Limits(
-            max_unary_characters=limits.max_unary_characters,
-            max_stream_characters=limits.max_stream_characters,
-            max_segment_tokens=limits.max_segment_tokens,
-            max_voice_seconds=limits.max_voice_seconds,
-            max_voice_bytes=limits.max_voice_bytes,
-        ),
+        limits=_limits(model.limits),
         stages=tuple(_stage(stage) for stage in model.stages),
         parameters=tuple(_parameter(parameter) for parameter in model.parameters),
+        voice_modes=names_of(models_pb2.VoiceMode, model.voice_modes),
+        speakers=tuple(model.speakers),
+        policies=tuple(model.policies),
+        text_rules=tuple(model.text_rules),
+        encodings=names_of(synthesis_pb2.AudioEncoding, model.encodings),
+    )
+
+
+def _limits(limits: models_pb2.ModelLimits) -> Limits:
+    return Limits(
+        max_unary_characters=limits.max_unary_characters,
+        max_stream_characters=limits.max_stream_characters,
+        max_segment_tokens=limits.max_segment_tokens,
+        min_voice_seconds=limits.min_voice_seconds,
+        max_voice_seconds=limits.max_voice_seconds,
+        used_voice_seconds=limits.used_voice_seconds,
+        max_voice_bytes=limits.max_voice_bytes,
+        max_inline_voice_bytes=limits.max_inline_voice_bytes,
+        min_sample_rate_hz=limits.min_sample_rate_hz,
+        max_sample_rate_hz=limits.max_sample_rate_hz,
+        min_chunk_ms=limits.min_chunk_ms,
+        max_chunk_ms=limits.max_chunk_ms,
+        max_glossary_terms=limits.max_glossary_terms,
     )
 
 
@@ -97,4 +140,6 @@ def _parameter(parameter: models_pb2.ModelParameter) -> Parameter:
         maximum=parameter.maximum,
         default=parameter.default_value,
         description=parameter.description,
+        is_integer=parameter.is_integer,
+        field=parameter.field,
     )

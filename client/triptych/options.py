@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from typing import TypedDict
+from typing import Literal, TypedDict
 
-from protos.tts.v1 import synthesis_pb2
-from triptych.errors import ErrorDetails, InvalidRequestError
+from triptych.encodings import Encoding
+from triptych.recording import VoiceLike
 
 EMOTIONS = ("happy", "angry", "sad", "afraid", "disgusted", "melancholic", "surprised", "calm")
-
-VoiceLike = str | PathLike[str] | bytes
-"""Name or id of a registered voice, or the path or the bytes of a recording."""
 
 
 @dataclass(frozen=True)
 class Emotion:
-    """How the speech should feel: strengths by name, or a recording that carries the feeling."""
+    """How the speech should feel: one of strengths by name, a recording that carries the feeling, and a description."""
 
     strengths: Mapping[str, float] | None = None
     """0 to 1 for any of `EMOTIONS`."""
     voice: VoiceLike | None = None
+    """A registered voice. A recording is registered unless it is already; it stays, under a name made of its hash."""
+    text: str | None = None
+    """For models with the capability ``emotion_text``."""
     weight: float | None = None
     """0 to 1: scales the strengths, or blends from the speaker's own emotion to the recording's."""
     is_normalized: bool = False
-    """Applies the published web interface's bias to the strengths and limits their sum."""
+    """Applies the published web interface's bias to the strengths and limits their sum; for strengths alone."""
 
 
 @dataclass(frozen=True)
@@ -48,86 +47,50 @@ class Render:
     steps: int | None = None
     cfg_rate: float | None = None
     policy: str = ""
-    segment_gap_ms: int | None = None
-    max_segment_tokens: int | None = None
+    """One of `Model.policies`."""
 
 
 class Options(TypedDict, total=False):
-    """Keyword arguments of every call that speaks."""
+    """Keyword arguments of every call that speaks; None is the same as left out."""
 
-    voice: VoiceLike
-    model: str
-    seed: int
-    emotion: Emotion | Mapping[str, float]
-    sampling: Sampling
-    render: Render
-    session_id: str
-    timeout: float
-    """Seconds that the whole call may take."""
+    voice: VoiceLike | None
+    """A name or an id; or a recording, which goes with the request and is not kept by the server."""
+    model: str | None
+    language: str | None
+    """BCP-47 tag; detected when left out."""
+    instruction: str | None
+    """How to speak, in words, for models that take one."""
+    seed: int | None
+    """The same seed gives the same speech; drawn and returned when left out."""
+    session_id: str | None
+    """The caller's own name for a run of requests."""
+    emotion: Emotion | Mapping[str, float] | None
+    speaking_rate: float | None
+    """0.5 to 2: 2 is twice as fast."""
+    priority: Literal["interactive", "batch"] | None
+    max_first_audio_ms: int | None
+    """The call ends with a `DeadlineError` when no audio was sent by then."""
+    timeout: float | None
+    """Seconds that the whole call may take, with its retries."""
 
+    sampling: Sampling | None
+    render: Render | None
+    params: Mapping[str, float] | None
+    """Further numbers of `Model.parameters`, by name."""
 
-def config_to_proto(options: Options, voice: str, emotion_voice: str) -> synthesis_pb2.SynthesisConfig:
-    """Return `options` as a message; both voices are already names or ids.
+    glossary: Mapping[str, str] | None
+    """Terms with what is said instead."""
+    disabled_rules: Sequence[str] | None
+    """Names of `Model.text_rules` to go without."""
+    max_segment_tokens: int | None
 
-    Raises:
-        InvalidRequestError: if a value has no place in the message.
-    """
-    try:
-        return synthesis_pb2.SynthesisConfig(
-            model=options.get("model", ""),
-            voice=voice,
-            seed=options.get("seed"),
-            emotion=_emotion(options, emotion_voice),
-            sampling=_sampling(options.get("sampling")),
-            render=_render(options.get("render")),
-            session_id=options.get("session_id", ""),
-        )
-    except (ValueError, TypeError) as error:
-        raise InvalidRequestError(f"options: {error}", ErrorDetails(field="config")) from None
-
-
-def emotion_of(options: Options) -> Emotion | None:
-    emotion = options.get("emotion")
-    return Emotion(strengths=emotion) if isinstance(emotion, Mapping) else emotion
-
-
-def _emotion(options: Options, voice: str) -> synthesis_pb2.Emotion | None:
-    emotion = emotion_of(options)
-    if emotion is None:
-        return None
-    if emotion.strengths is not None and emotion.voice is not None:
-        raise ValueError("an emotion has strengths or a voice, not both")
-    if emotion.voice is not None:
-        return synthesis_pb2.Emotion(voice=voice, weight=emotion.weight)
-    strengths = dict(emotion.strengths or {})
-    if unknown := sorted(set(strengths) - set(EMOTIONS)):
-        raise ValueError(f"no emotion is called {', '.join(unknown)}; known: {', '.join(EMOTIONS)}")
-    vector = synthesis_pb2.EmotionVector(is_normalized=emotion.is_normalized)
-    for name, strength in strengths.items():
-        setattr(vector, name, strength)
-    return synthesis_pb2.Emotion(vector=vector, weight=emotion.weight)
-
-
-def _sampling(sampling: Sampling | None) -> synthesis_pb2.SamplingConfig | None:
-    if sampling is None:
-        return None
-    return synthesis_pb2.SamplingConfig(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        repetition_penalty=sampling.repetition_penalty,
-        max_codes=sampling.max_codes,
-        is_greedy=sampling.is_greedy,
-    )
-
-
-def _render(render: Render | None) -> synthesis_pb2.RenderConfig | None:
-    if render is None:
-        return None
-    return synthesis_pb2.RenderConfig(
-        steps=render.steps,
-        cfg_rate=render.cfg_rate,
-        policy=render.policy,
-        segment_gap_ms=render.segment_gap_ms,
-        max_segment_tokens=render.max_segment_tokens,
-    )
+    encoding: Encoding | None
+    """Of `data`; ``linear16`` when left out. Samples are float32 whatever it is."""
+    sample_rate_hz: int | None
+    """8000 to 48000; the model's own when left out."""
+    chunk_ms: int | None
+    """Length of each piece of a stream, 20 to 100; 0 sends what is rendered as it comes."""
+    segment_gap_ms: int | None
+    """Silence between two segments, 0 to 2000."""
+    tail_silence_ms: int | None
+    """Silence at the end, 0 to 2000."""

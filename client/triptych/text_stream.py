@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 import grpc
 
 from protos.tts.v1 import synthesis_pb2
-from triptych.audio import Audio, audio_from_proto
-from triptych.errors import ErrorDetails, InvalidRequestError, translated
+from triptych.connection import Connection
+from triptych.errors import ConfigError, ErrorDetails
+from triptych.outbox import Outbox
+from triptych.request import check_text
+from triptych.streams import AsyncAudioStream, Exchange
 from triptych.writing import CallOverError, end_writing, write
 
-Call = grpc.aio.StreamStreamCall[synthesis_pb2.StreamingSynthesizeRequest, synthesis_pb2.AudioChunk]
+Request = synthesis_pb2.StreamingSynthesizeRequest
+TextCall = grpc.aio.StreamStreamCall[Request, synthesis_pb2.AudioChunk]
 
 
 @dataclass(frozen=True)
@@ -33,121 +36,110 @@ class CancelSegment:
 Piece = str | Flush | CancelSegment
 
 
-class TextStream:
-    """Iterates over audio while it sends the pieces of a text.
+class TextExchange(Exchange[TextCall]):
+    """Also sends the pieces of a text; those of a call that was refused are sent again."""
 
-    `flush` and `cancel_segment` may be called at any time until the text ends. Leaving the
-    `async with` block, or `aclose`, cancels what is left.
-    """
-
-    def __init__(self, pieces: AsyncIterable[Piece], start: Callable[[], Awaitable[Call]], address: str) -> None:
-        self._pieces = pieces
-        self._start = start
-        self._address = address
-        self._audio = self._receive()
-        self._call: Call | None = None
-        self._sender: asyncio.Task[None] | None = None
-        self._beginning = asyncio.Lock()
-        self._sending = asyncio.Lock()
-        self._is_ended = False
-
-    async def flush(self) -> None:
-        """End the sentence that is being collected."""
-        await self._send_now(Flush())
-
-    async def cancel_segment(self, segment: int) -> None:
-        """Stop a segment of which the listener has heard enough."""
-        await self._send_now(CancelSegment(segment))
-
-    def __aiter__(self) -> AsyncIterator[Audio]:
-        return self._audio
-
-    async def aclose(self) -> None:
-        self._is_ended = True
-        if self._call is not None:
-            self._call.cancel()
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.gather(self._sender, return_exceptions=True)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        connection: Connection,
+        open_call: Callable[[float | None], Awaitable[TextCall]],
+        timeout_seconds: float | None,
+        pieces: AsyncIterable[Piece],
     ) -> None:
-        await self._audio.aclose()
-        await self.aclose()
+        super().__init__(connection, open_call, timeout_seconds)
+        self._pieces = pieces
+        self._outbox: Outbox[Request] = Outbox()
+        self._source: asyncio.Task[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
 
-    async def _begin(self) -> Call:
-        async with self._beginning:
-            if self._call is None:
-                self._call = await self._start()
-                self._sender = asyncio.create_task(self._send(self._call))
-            return self._call
+    async def add(self, piece: Piece) -> None:
+        if self.is_over or self._outbox.is_ended:
+            message = "the text has ended; only the whole stream can be cancelled"
+            raise ConfigError(message, ErrorDetails(reason="FIELD_CONFLICT"))
+        await self._outbox.add(_message(piece))
 
-    async def _send_now(self, piece: Piece) -> None:
-        call = await self._begin()
-        if self._is_ended:
-            raise InvalidRequestError("the text has ended; only the whole stream can be cancelled")
-        try:
-            await self._write(call, piece)
-        except CallOverError:
-            raise InvalidRequestError("the stream is over") from None
+    async def _begin(self, left_seconds: float | None) -> TextCall:
+        call = await super()._begin(left_seconds)
+        if self._source is None:
+            self._source = asyncio.create_task(self._collect())
+        self._sender = asyncio.create_task(self._send(call))
+        return call
 
-    async def _receive(self) -> AsyncGenerator[Audio, None]:
-        try:
-            call = await self._begin()
-            with translated(self._address):
-                async for chunk in call:
-                    yield audio_from_proto(chunk)
-        except asyncio.CancelledError:
-            # Either the caller is cancelled, or its iterator failed and the sender hung up: then say why.
-            sender = self._sender
-            if sender and sender.done() and not sender.cancelled() and (error := sender.exception()):
-                raise error from None
-            raise
-        finally:
-            await self.aclose()
+    def _on_audio(self) -> None:
+        self._outbox.forget()
 
-    async def _send(self, call: Call) -> None:
+    async def _end_call(self) -> None:
+        await super()._end_call()
+        await _cancelled(self._sender)
+
+    async def _finish(self) -> None:
+        source = self._source
+        if source and source.done() and not source.cancelled() and (error := source.exception()):
+            # It ended the call, and is why the caller hears nothing more.
+            raise error from None
+        await _cancelled(source)
+
+    async def _collect(self) -> None:
+        """Take the pieces from their source, each when the one before is sent."""
         try:
             async for piece in self._pieces:
-                await self._write(call, piece)
-            self._is_ended = True
-            async with self._sending:
-                await end_writing(call)
+                await self._outbox.put(_message(piece))
+            await self._outbox.end()
+        except Exception:
+            self.stop()
+            raise
+
+    async def _send(self, call: TextCall) -> None:
+        try:
+            async for message in self._outbox.messages():
+                await write(call, message)
+            await end_writing(call)
         except CallOverError:
             # Whoever reads the call learns why.
             return
-        except Exception:
-            call.cancel()
-            raise
-
-    async def _write(self, call: Call, piece: Piece) -> None:
-        # A call takes one write at a time.
-        async with self._sending:
-            await write(call, _to_proto(piece))
 
 
-def _to_proto(piece: Piece) -> synthesis_pb2.StreamingSynthesizeRequest:
+class AsyncTextStream(AsyncAudioStream):
+    """Iterates over audio while it sends the pieces of a text; also an ``async with`` block.
+
+    `flush` and `cancel_segment` may be called at any time until the text ends. What the source of the pieces raises
+    comes out of the iteration.
+    """
+
+    def __init__(self, exchange: TextExchange) -> None:
+        super().__init__(exchange)
+        self._text = exchange
+
+    async def flush(self) -> None:
+        """End the sentence that is being collected.
+
+        Raises:
+            ConfigError: if the text or the speech has ended.
+        """
+        await self._text.add(Flush())
+
+    async def cancel_segment(self, segment: int) -> None:
+        """Stop a segment of which the listener has heard enough.
+
+        Raises:
+            ConfigError: if the text or the speech has ended.
+        """
+        await self._text.add(CancelSegment(segment))
+
+
+def _message(piece: Piece) -> Request:
     match piece:
         case Flush():
-            return synthesis_pb2.StreamingSynthesizeRequest(flush=synthesis_pb2.Flush())
+            return Request(flush=synthesis_pb2.Flush())
         case CancelSegment(segment):
-            cancel = synthesis_pb2.CancelSegment(segment=segment)
-            return synthesis_pb2.StreamingSynthesizeRequest(cancel_segment=cancel)
+            return Request(cancel_segment=synthesis_pb2.CancelSegment(segment=segment))
         case str():
-            try:
-                return synthesis_pb2.StreamingSynthesizeRequest(text=piece)
-            except ValueError:
-                raise unencodable() from None
+            check_text(piece)
+            return Request(text=piece)
     raise TypeError(f"a piece of text is a str, Flush or CancelSegment, not {type(piece).__name__}")
 
 
-def unencodable() -> InvalidRequestError:
-    message = "the text holds half a character (a lone surrogate)"
-    return InvalidRequestError(message, ErrorDetails(field="text"))
+async def _cancelled(task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -7,13 +7,15 @@ import grpc
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Both ends. The largest message is a voice's features, a few MiB."""
 
+HARD_MESSAGE_BYTES = 2 * MAX_MESSAGE_BYTES
+"""What a server reads before gRPC itself ends the call, without a word that programs can test for."""
+
 KEEPALIVE_SECONDS = 30
 """A client pings a silent connection this often. Servers permit pings down to a third of it:
 gRPC's own limit is 5 minutes, and closes the connection with `too_many_pings`."""
 
-_MESSAGE_OPTIONS = [
+_BOTH_OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -21,7 +23,8 @@ _MESSAGE_OPTIONS = [
 ]
 
 CLIENT_OPTIONS = [
-    *_MESSAGE_OPTIONS,
+    *_BOTH_OPTIONS,
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Channels to one address otherwise share their back-off: a worker that is back would stay refused.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -32,7 +35,8 @@ CLIENT_OPTIONS = [
 ]
 
 SERVER_OPTIONS = [
-    *_MESSAGE_OPTIONS,
+    *_BOTH_OPTIONS,
+    ("grpc.max_receive_message_length", HARD_MESSAGE_BYTES),
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 3),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 3),
     # With it, a second process on the same port starts without a word and takes half of the calls.

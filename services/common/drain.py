@@ -12,6 +12,7 @@ import grpc
 
 from services.common.errors import StageLostError
 from services.common.guard import Context, Handler, guarded
+from services.common.reasons import Reason
 
 OBSERVERS = frozenset(
     {
@@ -76,7 +77,7 @@ class RunningCalls(grpc.aio.ServerInterceptor):
             if task not in self._ended:
                 raise
             task.uncancel()
-            raise StageLostError("the server stopped before the call was done", reason="SERVER_STOPPED") from None
+            raise StageLostError("the server stopped before the call was done", reason=Reason.SERVER_STOPPED) from None
         finally:
             tasks.discard(task)
             self._ended.discard(task)

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from services.common import errors, logs
 from services.common.errors import TtsError
 from services.common.guard import Context, Handler, guarded
+from services.common.reasons import Reason
 
 logger = structlog.get_logger(__name__)
 
@@ -23,7 +24,6 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 DOMAIN = "triptych"
 DETAILS_KEY = "grpc-status-details-bin"
-INTERNAL_REASON = "INTERNAL_ERROR"
 
 # Details travel twice, in grpc-message and in the details, and both ends limit metadata to 8 KiB by default.
 MAX_MESSAGE_CHARACTERS = 1000
@@ -33,6 +33,7 @@ LOST_RETRY_SECONDS = 1.0
 
 STATUS_OF: dict[type[TtsError], grpc.StatusCode] = {
     errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
     errors.WrongModelError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -41,16 +42,14 @@ STATUS_OF: dict[type[TtsError], grpc.StatusCode] = {
     errors.StageFailedError: grpc.StatusCode.INTERNAL,
     errors.StageLostError: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.CancelledError: grpc.StatusCode.CANCELLED,
 }
 
 # What a status without our details stands for. CANCELLED is the peer's doing here: a call that this side
 # cancels ends in asyncio.CancelledError, and a server that dies cancels what it has.
 _ERROR_OF: dict[grpc.StatusCode, type[TtsError]] = {
-    **{status: kind for kind, status in STATUS_OF.items() if kind is not errors.TooLargeError},
+    **{status: kind for kind, status in STATUS_OF.items() if kind not in {errors.TooLargeError, errors.NotFoundError}},
     grpc.StatusCode.CANCELLED: errors.StageLostError,
 }
-
 
 _SIGNS_OF_LOSS = (
     "RST_STREAM",
@@ -77,6 +76,8 @@ async def _end(method: str, context: Context) -> AsyncIterator[None]:
         yield
     except grpc.aio.AbortError:
         raise
+    except errors.UnknownHealthNameError as error:
+        await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
         known = next(_known_errors(error), None)
         if known is None:
@@ -84,10 +85,17 @@ async def _end(method: str, context: Context) -> AsyncIterator[None]:
             logger.error(  # noqa: TRY400
                 "call_broke", method=method, error=type(error).__name__, exception=logs.outline(error)
             )
-            known = errors.StageFailedError("internal error; the log has the details", reason=INTERNAL_REASON)
+            known = TtsError("internal error; the log has the details")
         else:
-            logger.warning("call_failed", method=method, reason=known.reason, field=known.field, stage=known.stage)
+            logger.warning(
+                "call_failed", method=method, reason=known.reason, field=_logged(known.field), stage=known.stage
+            )
         await context.abort_with_status(rpc_status.to_status(to_status(known)))
+
+
+def _logged(field: str) -> str:
+    """A field's path without the name of a parameter, which is the caller's own word."""
+    return "config.params" if field.startswith("config.params[") else field
 
 
 def _known_errors(error: Exception) -> Iterator[TtsError]:
@@ -142,6 +150,7 @@ def _metadata(error: TtsError) -> dict[str, str]:
     return {
         "utterance_id": str(bound.get("utterance_id", "")),
         **error.metadata,
+        "category": error.reason.category,
         "stage": error.stage,
         "field": error.field,
         "retryable": "true" if error.is_retryable else "false",
@@ -165,18 +174,16 @@ def from_rpc_error(error: grpc.aio.AioRpcError, stage: str = "") -> TtsError:
     info = _unpacked(status, error_details_pb2.ErrorInfo())
     if info is None or info.domain != DOMAIN:
         return _foreign(error, stage)
-    if info.reason == errors.TooLargeError.default_reason:
-        kind: type[TtsError] = errors.TooLargeError
-    elif error.code() is grpc.StatusCode.CANCELLED:
-        kind = errors.CancelledError
+    if info.reason in Reason.__members__:
+        reason = Reason(info.reason)
+        known = errors.kind_of(reason)(status.message, reason=reason)
     else:
-        kind = _ERROR_OF.get(error.code(), errors.StageFailedError)
-    known = kind(status.message)
-    known.reason = info.reason
+        known = _ERROR_OF.get(error.code(), errors.StageFailedError)(status.message)
     known.metadata = dict(info.metadata)
     known.field = known.metadata.pop("field", "")
     known.stage = known.metadata.pop("stage", "") or stage
     known.metadata.pop("retryable", None)
+    known.metadata.pop("category", None)
     retry = _unpacked(status, error_details_pb2.RetryInfo())
     if isinstance(known, errors.OverloadedError) and retry is not None:
         known.retry_after_seconds = retry.retry_delay.ToMilliseconds() / 1000
@@ -191,7 +198,9 @@ def _foreign(error: grpc.aio.AioRpcError, stage: str) -> TtsError:
         kind = errors.StageLostError
     elif "message larger than max" in details:
         # gRPC says RESOURCE_EXHAUSTED here too, but no retry would help.
-        kind = errors.TooLargeError
+        return errors.TooLargeError(
+            f"{stage or 'the peer'}: {_clip(details)}", reason=Reason.MESSAGE_TOO_LARGE, stage=stage
+        )
     return kind(f"{stage or 'the peer'} answered {code.name}: {_clip(details)}", stage=stage)
 
 

@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from services.common.errors import InvalidRequestError
+from services.common.channels import MAX_MESSAGE_BYTES
+from services.common.errors import InvalidRequestError, TooLargeError
+from services.common.reasons import Reason
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -25,7 +27,8 @@ Parse = Callable[[bytes], Any]
 def guarded(handler: Handler | None, guard: Guard) -> Handler | None:
     """Return `handler` with `guard` around each of its calls; None, an unknown method, stays None.
 
-    Requests are parsed inside the guard: grpc.aio itself ends a call whose request is no message with UNKNOWN.
+    Requests are weighed and parsed inside the guard: grpc.aio itself ends a call whose request is no message with
+    UNKNOWN, and one whose request is too large with RESOURCE_EXHAUSTED, as if coming again would help.
     """
     if handler is None:
         return None
@@ -74,13 +77,19 @@ class _Parsed:
 
 
 def _parsed(data: bytes, parse: Parse) -> Any:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise TooLargeError(
+            f"the message has {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are allowed",
+            field="request",
+            reason=Reason.MESSAGE_TOO_LARGE,
+        )
     try:
         return parse(data)
     except (DecodeError, ValueError):
         raise InvalidRequestError(
             "the request is not a message of this method; its strings must be UTF-8",
             field="request",
-            reason="NOT_DECODABLE",
+            reason=Reason.NOT_DECODABLE,
         ) from None
 
 

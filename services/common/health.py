@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.common.errors import NotFoundError
+from services.common.errors import UnknownHealthNameError
 
 SERVICE = "grpc.health.v1.Health"
 
@@ -99,7 +99,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     ) -> health_pb2.HealthCheckResponse:
         status = self._board.status(request.service)
         if status is None:
-            raise NotFoundError("no such health name; ask List for those there are", field="service")
+            raise UnknownHealthNameError("no such health name; ask List for those there are")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def List(  # noqa: N802

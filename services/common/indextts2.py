@@ -1,4 +1,4 @@
-"""What the three workers of the IndexTTS2 family agree on: the edges between their stages.
+"""What the three workers of the IndexTTS2 family agree on: their stages' names and the edges between them.
 
 Everything else of the family lives in the workers; the gateway reads edges from Describe.
 """
@@ -9,9 +9,12 @@ from services.common.checkpoint import CheckpointConfig
 from services.common.stage.policy import Policy
 from services.common.stage.spec import Edge, EdgeKind, TensorSpec
 
+STAGES = ("gpt", "s2mel", "vocoder")
+"""From text to sound."""
+
 
 def tokens_edge(config: CheckpointConfig) -> Edge:
-    """Codes with their latents: one code owns 1.72 mel frames (specification §6.6)."""
+    """Codes with their latents: at duration factor 1 a code owns 1.72 mel frames (specification §6.6)."""
     spect = config.s2mel.preprocess_params
     return Edge(
         EdgeKind.TOKENS,

@@ -20,6 +20,10 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+CHATTY = ("watchfiles",)
+"""Loggers of libraries that tell of every small thing at level info."""
+
+
 def configure(service: str, level: str = "info") -> None:
     """Send structlog and the standard library's loggers (grpc, torch, asyncio) through one renderer.
 
@@ -44,6 +48,8 @@ def configure(service: str, level: str = "info") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=threshold, force=True)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
     logging.captureWarnings(capture=True)
 
 

@@ -115,7 +115,7 @@ def outcome_of(error: BaseException | None, *, time_left_seconds: float | None =
         case None:
             return "ok"
         # A stream that is cut while it writes is told so by GeneratorExit.
-        case asyncio.CancelledError() | errors.CancelledError() | GeneratorExit():
+        case asyncio.CancelledError() | GeneratorExit():
             is_late = time_left_seconds is not None and time_left_seconds <= DEADLINE_SLACK_SECONDS
             return "timed_out" if is_late else "cancelled"
         case errors.DeadlineError():

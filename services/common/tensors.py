@@ -10,6 +10,7 @@ import numpy as np
 from protos.tts.stages.v1 import stage_pb2
 from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError
+from services.common.reasons import Reason
 
 DTYPES = ("float64", "float32", "float16", "int16", "int32", "int64", "uint8")
 
@@ -36,7 +37,7 @@ def from_proto(messages: Iterable[stage_pb2.Tensor]) -> Tensors:
     tensors: Tensors = {}
     for message in messages:
         if message.name in tensors:
-            raise InvalidRequestError(f"tensor {message.name!r} is given twice", field="tensors")
+            raise _error(f"tensor {message.name!r} is given twice", "tensors")
         tensors[message.name] = _array(message)
     return tensors
 
@@ -45,20 +46,23 @@ def _array(message: stage_pb2.Tensor) -> Array:
     field = f"tensors[{message.name}]"
     if message.dtype not in DTYPES:
         allowed = ", ".join(DTYPES)
-        raise InvalidRequestError(f"dtype {message.dtype!r} is not one of {allowed}", field=f"{field}.dtype")
+        raise _error(f"dtype {message.dtype!r} is not one of {allowed}", f"{field}.dtype")
     shape = tuple(message.shape)
     if len(shape) > 8 or any(size < 0 for size in shape):
-        raise InvalidRequestError(f"shape {shape} is not a shape", field=f"{field}.shape")
+        raise _error(f"shape {shape} is not a shape", f"{field}.shape")
     dtype = np.dtype(message.dtype).newbyteorder("<")
     expected = dtype.itemsize
     for size in shape:
         expected *= size
     if expected != len(message.data):
-        raise InvalidRequestError(
-            f"{message.dtype} of shape {shape} takes {expected} bytes, not {len(message.data)}",
-            field=f"{field}.data",
+        raise _error(
+            f"{message.dtype} of shape {shape} takes {expected} bytes, not {len(message.data)}", f"{field}.data"
         )
     return np.frombuffer(message.data, dtype=dtype).reshape(shape)
+
+
+def _error(message: str, field: str) -> InvalidRequestError:
+    return InvalidRequestError(message, field=field, reason=Reason.TENSOR_INVALID)
 
 
 def digest(tensors: Mapping[str, Array]) -> str:

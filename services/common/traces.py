@@ -85,6 +85,11 @@ def stage_span(stage: str, **attributes: Value) -> Iterator[Span]:
         yield span
 
 
+def annotate(**attributes: Value) -> None:
+    """Add to the current span what was learnt after it began: lengths and ids, never content."""
+    trace.get_current_span().set_attributes(attributes)
+
+
 def chunk_event(index: int, **attributes: Value) -> None:
     """Note on the current span that a chunk left; attributes are lengths and ids, never content."""
     trace.get_current_span().add_event("chunk", {"chunk_index": index, **attributes})

@@ -27,24 +27,40 @@ _WEIGHT_NORM = (
 )
 
 
-def read_state(path: Path, *keys: str) -> dict[str, Tensor]:
-    """Read a state dict: `.safetensors` or a pickle restricted to tensors.
+def load_weights(path: Path) -> Any:
+    """Read whatever a weight file holds, memory-mapped, without running code in it.
 
-    `keys` descends into nested dicts ("net", "cfm"); a level called "model" is passed through,
-    a leading `module.` stripped, and half precision made float32.
+    Raises:
+        CheckpointError: if the file is missing, damaged or holds code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # Only the zip format can be mapped; old files in the plain pickle format are read whole.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path}: damaged, or holds more than tensors; nothing in it was executed") from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a weight file: {error}") from error
+
+
+def read_state(path: Path, *keys: str) -> dict[str, Tensor]:
+    """Read a state dict: `.safetensors` or a pickle restricted to tensors. Either is memory-mapped.
+
+    `keys` descends into nested dicts ("net", "cfm"), which in `.safetensors` are the beginnings of names
+    (`net.cfm.`, see `checkpoint.twins`); a level called "model" is passed through, a leading `module.`
+    stripped, and half precision made float32.
 
     Raises:
         CheckpointError: if the file is missing, damaged, holds code, or lacks a key.
     """
     content = _read(path)
-    for key in keys:
-        if key not in content and isinstance(content.get("model"), dict):
-            content = content["model"]
-        if not isinstance(content.get(key), dict):
-            raise CheckpointError(f"{path}: no section {key!r}; it has {_shown(sorted(content))}")
-        content = content[key]
-    if isinstance(content.get("model"), dict):
-        content = content["model"]
+    if path.suffix == ".safetensors":
+        content = _section(content, ".".join(keys), path)
+    else:
+        content = _descend(content, keys, path)
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if len(state) != len(content):
         others = sorted(str(name) for name, value in content.items() if not isinstance(value, Tensor))
@@ -55,10 +71,14 @@ def read_state(path: Path, *keys: str) -> dict[str, Tensor]:
 def read_tensor(path: Path) -> Tensor:
     """Read a file that holds one bare tensor, as float32 if it is of a floating type.
 
+    In `.safetensors`, where every tensor has a name, it must be the only one.
+
     Raises:
         CheckpointError: as for `read_state`, or if it holds anything else.
     """
-    content = _load(path)
+    content = load_weights(path)
+    if path.suffix == ".safetensors" and len(content) == 1:
+        [content] = content.values()
     if not isinstance(content, Tensor):
         raise CheckpointError(f"{path}: expected one tensor, found {type(content).__name__}")
     return _full_precision(content)
@@ -119,25 +139,35 @@ def load_into(
     module.load_state_dict(used, strict=False, assign=is_meta)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = _load(path)
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
+def _section(content: dict[str, Any], prefix: str, path: Path) -> dict[str, Any]:
+    """The tensors of a flat file whose names begin with a section's."""
+    if not prefix:
+        return content
+    start = prefix + "."
+    section = {name.removeprefix(start): value for name, value in content.items() if name.startswith(start)}
+    if not section:
+        raise CheckpointError(f"{path}: no section {prefix!r}; it has {_shown(sorted(content))}")
+    return section
+
+
+def _descend(content: dict[str, Any], keys: Sequence[str], path: Path) -> dict[str, Any]:
+    """The nested dict under `keys`."""
+    for key in keys:
+        if key not in content and isinstance(content.get("model"), dict):
+            content = content["model"]
+        if not isinstance(content.get(key), dict):
+            raise CheckpointError(f"{path}: no section {key!r}; it has {_shown(sorted(content))}")
+        content = content[key]
+    if isinstance(content.get("model"), dict):
+        content = content["model"]
     return content
 
 
-def _load(path: Path) -> Any:  # whatever the file holds; callers check it
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # Only the zip format can be mapped; old files in the plain pickle format are read whole.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: damaged, or holds more than tensors; nothing in it was executed") from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as a weight file: {error}") from error
+def _read(path: Path) -> dict[str, Any]:
+    content = load_weights(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
+    return content
 
 
 def _full_precision(value: Tensor) -> Tensor:

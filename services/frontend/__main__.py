@@ -10,88 +10,101 @@ from collections.abc import AsyncIterator, Sequence
 import grpc
 import structlog
 
-from protos.tts.v1 import models_pb2, models_pb2_grpc, synthesis_pb2_grpc, voices_pb2_grpc
+from protos.tts.v1 import models_pb2_grpc, status_pb2_grpc, synthesis_pb2_grpc, voices_pb2_grpc
 from services.common import logs, metrics, server, traces
 from services.common.channels import open_channel
-from services.common.checkpoint import CheckpointConfig, CheckpointError, load_config
+from services.common.checkpoint import CheckpointError
 from services.common.errors import TtsError
 from services.common.health import HealthBoard
 from services.common.settings import load_settings
-from services.frontend.admission import Admission
+from services.common.tokens import TokenInterceptor
+from services.frontend.background import keep_running
 from services.frontend.gateway import Gateway, TextLimits
-from services.frontend.pipeline import PipelineLimits
-from services.frontend.recording import Decoder, RecordingLimits
-from services.frontend.servicer_models import ModelsServicer
-from services.frontend.servicer_speech import SpeechServicer
-from services.frontend.servicer_voices import VoicesServicer
+from services.frontend.models import EXPECTED_STAGES, load_models
+from services.frontend.recordings.decoder import Decoder, RecordingLimits
+from services.frontend.request.resolver import RequestRules
+from services.frontend.servicers.models import ModelsServicer
+from services.frontend.servicers.speech import SpeechServicer
+from services.frontend.servicers.status import StatusServicer
+from services.frontend.servicers.voices import VoicesServicer
 from services.frontend.settings import FrontendSettings
-from services.frontend.text import build_frontend
-from services.frontend.topology import Topology
-from services.frontend.voices import Voices
-from services.frontend.workers import WorkerLink
+from services.frontend.speaking.utterance import PipelineLimits
+from services.frontend.voices.registry import Voices
+from services.frontend.workers.admission import Admission
+from services.frontend.workers.link import WorkerLink
+from services.frontend.workers.topology import Topology
 
 logger = structlog.get_logger(__name__)
 
-SERVICES = ("tts.v1.TextToSpeech", "tts.v1.Voices", "tts.v1.Models")
+SERVICES = ("tts.v1.TextToSpeech", "tts.v1.Voices", "tts.v1.Models", "tts.v1.Status")
 
 
-def build_gateway(
-    settings: FrontendSettings, config: CheckpointConfig, board: HealthBoard
-) -> tuple[Gateway, RecordingLimits]:
+def build_gateway(settings: FrontendSettings, board: HealthBoard) -> tuple[Gateway, RecordingLimits]:
     """Wire everything that does not need a connection.
 
     Raises:
-        CheckpointError: The model directory cannot be used.
-        TtsError: The default voice does not exist.
+        CheckpointError: A model directory cannot be used.
+        TtsError: The default voice or the directory of voices does not exist.
     """
-    topology = Topology(config.triptych.name, on_health=board.set)
+    models = load_models(settings.model_dirs)
+    default_model, *more_models = models
+    topology = Topology(default_model, more_models=more_models, on_health=board.set, expected_stages=EXPECTED_STAGES)
     topology.update()
-    recordings = RecordingLimits(
-        max_bytes=settings.max_voice_bytes,
-        memory_bytes=settings.decode_memory_mb << 20,
-        decode_seconds=settings.decode_seconds,
-        max_uploads=settings.max_uploads,
-        upload_idle_seconds=settings.upload_idle_seconds,
-    )
+    recordings = recording_limits(settings)
     voices = Voices(
-        settings.voices_dir,
+        settings.voice_store,
         Decoder(recordings),
         topology,
-        bundled=settings.model_dir / "voices",
+        bundled=[model / "voices" for model in settings.model_dirs],
+        directory=settings.voices_dir,
         default=settings.default_voice,
     )
     gateway = Gateway(
         topology=topology,
         admission=Admission(max_queue=settings.max_queue),
         voices=voices,
-        text=build_frontend(config, settings.model_dir),
-        limits=PipelineLimits(
-            text_idle_seconds=settings.text_idle_seconds,
-            client_lead_seconds=settings.client_lead_seconds,
-            client_stall_seconds=settings.client_stall_seconds,
-            open_retry_seconds=settings.open_retry_seconds,
-        ),
+        models=models,
+        limits=pipeline_limits(settings),
         text_limits=TextLimits(
             max_unary_characters=settings.max_unary_characters,
             max_stream_characters=settings.max_stream_characters,
             stream_idle_seconds=settings.stream_idle_seconds,
             max_streams=settings.max_streams,
         ),
+        rules=RequestRules(
+            max_inline_voice_bytes=settings.max_inline_voice_bytes,
+            priority_interactive=settings.priority_interactive,
+            priority_batch=settings.priority_batch,
+        ),
     )
     return gateway, recordings
 
 
+def recording_limits(settings: FrontendSettings) -> RecordingLimits:
+    return RecordingLimits(
+        max_bytes=settings.max_voice_bytes,
+        memory_bytes=settings.decode_memory_mb << 20,
+        decode_seconds=settings.decode_seconds,
+        max_uploads=settings.max_uploads,
+        upload_idle_seconds=settings.upload_idle_seconds,
+    )
+
+
+def pipeline_limits(settings: FrontendSettings) -> PipelineLimits:
+    return PipelineLimits(
+        text_idle_seconds=settings.text_idle_seconds,
+        client_lead_seconds=settings.client_lead_seconds,
+        client_stall_seconds=settings.client_stall_seconds,
+        open_retry_seconds=settings.open_retry_seconds,
+    )
+
+
 def register_servicers(grpc_server: grpc.aio.Server, gateway: Gateway, recordings: RecordingLimits) -> Sequence[str]:
     """Add the public services to a server and give their names."""
-    limits = models_pb2.ModelLimits(
-        max_unary_characters=gateway.text_limits.max_unary_characters,
-        max_stream_characters=gateway.text_limits.max_stream_characters,
-        max_voice_seconds=recordings.max_seconds,
-        max_voice_bytes=recordings.max_bytes,
-    )
     synthesis_pb2_grpc.add_TextToSpeechServicer_to_server(SpeechServicer(gateway), grpc_server)
     voices_pb2_grpc.add_VoicesServicer_to_server(VoicesServicer(gateway.voices, recordings), grpc_server)
-    models_pb2_grpc.add_ModelsServicer_to_server(ModelsServicer(gateway.topology, limits), grpc_server)
+    models_pb2_grpc.add_ModelsServicer_to_server(ModelsServicer(gateway, recordings), grpc_server)
+    status_pb2_grpc.add_StatusServicer_to_server(StatusServicer(gateway), grpc_server)
     return SERVICES
 
 
@@ -99,7 +112,7 @@ def register_servicers(grpc_server: grpc.aio.Server, gateway: Gateway, recording
 async def watching(
     gateway: Gateway, addresses: Sequence[str], *, silence_seconds: float = 5.0
 ) -> AsyncIterator[Sequence[WorkerLink]]:
-    """Keep in touch with the workers, and have the bundled voices ready once all stages are up."""
+    """Keep in touch with the workers, and the voices ready."""
 
     def on_change() -> None:
         gateway.topology.update()
@@ -110,8 +123,8 @@ async def watching(
         for address in addresses
     ]
     gateway.topology.watch(links)
-    tasks = [asyncio.create_task(link.watch()) for link in links]
-    tasks.append(asyncio.create_task(gateway.voices.prepare_bundled()))
+    tasks = [asyncio.create_task(keep_running("worker_link", link.watch)) for link in links]
+    tasks.append(asyncio.create_task(keep_running("voices", gateway.voices.run)))
     try:
         yield links
     finally:
@@ -124,8 +137,7 @@ async def watching(
 
 async def _main(settings: FrontendSettings) -> None:
     board = HealthBoard()
-    config = load_config(settings.model_dir)
-    gateway, recordings = await asyncio.to_thread(build_gateway, settings, config, board)
+    gateway, recordings = await asyncio.to_thread(build_gateway, settings, board)
     metrics.QUEUE_DEPTH.set_function(lambda: gateway.admission.queue_depth)
     async with watching(gateway, settings.worker_addresses, silence_seconds=settings.heartbeat_silence_seconds):
         await server.serve(
@@ -134,6 +146,7 @@ async def _main(settings: FrontendSettings) -> None:
             board=board,
             drain_seconds=settings.drain_seconds,
             settle_seconds=settings.settle_seconds,
+            interceptors=[TokenInterceptor(settings.api_token.get_secret_value())],
         )
 
 

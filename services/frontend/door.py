@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from services.common.errors import OverloadedError
+from services.common.reasons import Reason
 
 
 class Door:
@@ -29,7 +30,7 @@ class Door:
             OverloadedError: All places are taken.
         """
         if self._num_inside >= self._limit:
-            raise OverloadedError(f"{self._limit} {self._what} are in work already")
+            raise OverloadedError(f"{self._limit} {self._what} are in work already", reason=Reason.TOO_MANY_STREAMS)
         self._num_inside += 1
         try:
             yield

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from protos.tts.v1 import synthesis_pb2
-from services.common.errors import InvalidRequestError
-from services.frontend.admission import Admission
-from services.frontend.calls import SpeechCall
-from services.frontend.pipeline import PipelineLimits, Utterance
-from services.frontend.request_resolver import RequestResolver
-from services.frontend.speech import SpeechRequest
+from services.frontend.request import validation
+from services.frontend.request.resolver import CheckedConfig, RequestResolver, RequestRules
+from services.frontend.request.speech_request import SpeechRequest
+from services.frontend.servicers.calls import SpeechCall
+from services.frontend.speaking.first_audio import FirstAudioLimit
+from services.frontend.speaking.text_feed import add_all, feed, finish
+from services.frontend.speaking.utterance import PipelineLimits, Utterance
 from services.frontend.text import TextFrontend, check_text
-from services.frontend.text_feed import add_all, feed
-from services.frontend.topology import Topology
-from services.frontend.voices import Voices
+from services.frontend.voices.registry import Voices
+from services.frontend.workers.admission import Admission
+from services.frontend.workers.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,63 @@ class Gateway:
     topology: Topology
     admission: Admission
     voices: Voices
-    text: TextFrontend
+    models: Mapping[str, TextFrontend]
+    """Text front end of every model of the topology, by the model's name."""
     limits: PipelineLimits
     text_limits: TextLimits
+    rules: RequestRules = field(default_factory=RequestRules)
+    started: float = field(default_factory=time.monotonic)
 
-    async def begin(self, config: synthesis_pb2.SynthesisConfig, call: SpeechCall) -> Utterance:
-        """Check a config and make the utterance that it asks for."""
-        request = await RequestResolver(self.topology, self.voices).resolve(
-            config, utterance_id=call.utterance_id, deadline=call.deadline
-        )
-        call.name_session(request.session_id)
+    async def begin_arriving(self, config: synthesis_pb2.SynthesisConfig, call: SpeechCall) -> Utterance:
+        """Make the utterance of a text that is still being written."""
+        checked = self.check(config, call)
+        validation.check_arriving(checked.policy)
+        utterance = await self._begin(checked, call)
+        # Until its first segment is known, the text is what is waited for.
+        utterance.first_audio.pause()
+        return utterance
+
+    async def begin_whole(
+        self, request: synthesis_pb2.SynthesizeRequest, call: SpeechCall, *, max_characters: int
+    ) -> tuple[Utterance, Callable[[], Awaitable[None]]]:
+        """Make the utterance of a whole text, and the work that hands its segments in."""
+        checked, text = self.check(request.config, call), request.text
+        check_text(text, max_chars=max_characters)
+        frontend, options = self.frontend(checked), checked.text
+        # A long text with a long glossary takes a while.
+        await asyncio.to_thread(frontend.check_text, text, options)
+        utterance = await self._begin(checked, call)
+        if utterance.request.policy.name == "compat":
+            return utterance, await self._published(utterance, text)
+        segmenter = frontend.stream(options)
+
+        # Keeps the text alone: the request may hold a recording.
+        async def add_text() -> None:
+            await feed(utterance, segmenter, text)
+            await finish(utterance, segmenter)
+
+        return utterance, add_text
+
+    def check(self, config: synthesis_pb2.SynthesisConfig, call: SpeechCall) -> CheckedConfig:
+        """Check every field of a config without asking a worker.
+
+        Raises:
+            TtsError: A field is not allowed, the model cannot honour it, or there is no such model or voice.
+        """
+        # First of all: whatever else is wrong is then logged with the session's id.
+        call.name_session(validation.session_id(config.session_id))
+        return self._resolver.check(config)
+
+    async def resolve(self, checked: CheckedConfig, call: SpeechCall) -> SpeechRequest:
+        """Fetch what a checked config needs from the workers."""
+        return await self._resolver.resolve(checked, utterance_id=call.utterance_id, deadline=call.deadline)
+
+    def frontend(self, request: SpeechRequest | CheckedConfig) -> TextFrontend:
+        return self.models[request.pipeline.model]
+
+    async def _begin(self, checked: CheckedConfig, call: SpeechCall) -> Utterance:
+        async with FirstAudioLimit(call.timings, checked.max_first_audio_ms).watching():
+            request = await self.resolve(checked, call)
         return Utterance(
             request,
             topology=self.topology,
@@ -54,40 +103,15 @@ class Gateway:
             timings=call.timings,
         )
 
-    async def begin_whole(
-        self, request: synthesis_pb2.SynthesizeRequest, call: SpeechCall, *, max_characters: int
-    ) -> tuple[Utterance, Callable[[], Awaitable[None]]]:
-        """Make the utterance of a whole text, and the work that hands its segments in."""
-        check_text(request.text, max_chars=max_characters)
-        utterance = await self.begin(request.config, call)
-        max_tokens = self.segment_tokens(utterance.request)
-        if utterance.request.policy.name == "compat":
-            return utterance, await self._published(utterance, request.text, max_tokens)
-        segmenter = self.text.stream(max_tokens=max_tokens)
+    @property
+    def _resolver(self) -> RequestResolver:
+        return RequestResolver(self.topology, self.voices, self.models, self.rules)
 
-        async def add_text() -> None:
-            await feed(utterance, segmenter, request.text)
-            await add_all(utterance, await asyncio.to_thread(segmenter.end))
-            if not segmenter.num_segments:
-                raise InvalidRequestError(
-                    "text has nothing that this model can speak", field="text", reason="TEXT_NOT_SPEAKABLE"
-                )
-            utterance.end_text()
-
-        return utterance, add_text
-
-    def segment_tokens(self, request: SpeechRequest) -> int:
-        """The limit of tokens in a segment of this request."""
-        if request.max_segment_tokens:
-            return request.max_segment_tokens
-        own, model = self.text.default_policy.max_tokens, request.pipeline.max_segment_tokens
-        return min(own, model) if model else own
-
-    async def _published(self, utterance: Utterance, text: str, max_tokens: int) -> Callable[[], Awaitable[None]]:
+    async def _published(self, utterance: Utterance, text: str) -> Callable[[], Awaitable[None]]:
         """The work for policy compat, which cuts the whole text at once."""
-        segments = await asyncio.to_thread(
-            self.text.whole_text_segments, text, max_tokens=max_tokens, max_chars=len(text)
-        )
+        frontend, options = self.frontend(utterance.request), utterance.request.text
+        utterance.num_characters = len(text)
+        segments = await asyncio.to_thread(frontend.whole_text_segments, text, options, max_chars=len(text))
 
         async def add_text() -> None:
             await add_all(utterance, segments)

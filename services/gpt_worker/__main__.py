@@ -15,9 +15,10 @@ def main() -> int:
 
     def load_engine() -> Engine:
         # Imported late: the libraries take seconds, and a bad setting should fail before that.
+        from services.common.torch_engine import TorchEngine
         from services.gpt_worker.engine import load_engine
 
-        return load_engine(settings)
+        return TorchEngine(load_engine(settings))
 
     return run_worker("gpt", settings, load_engine)
 

@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from services.common import torch_runtime
 from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
+from services.common.devices import numeric_mode
 from services.common.errors import InvalidRequestError, TtsError
+from services.common.reasons import Reason
+from services.common.stage.checks import tensor_error
 from services.common.stage.engine import Output
 from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import StageSpec
-from services.common.torch_runtime import choose_device, describe_device
+from services.gpt_worker.emotion_text.classifier import EmotionClassifier, load_classifier
 from services.gpt_worker.model import emotion
 from services.gpt_worker.model.beam_search import beam_search
 from services.gpt_worker.model.kv_cache import KeyValueCache
@@ -27,8 +31,8 @@ from services.gpt_worker.model.logits import SamplingOptions
 from services.gpt_worker.model.sampling import CodeChooser
 from services.gpt_worker.model.unified_voice import Positions, StepOutput, code_position
 from services.gpt_worker.settings import GptWorkerSettings
-from services.gpt_worker.spec import max_codes, max_text_ids, stage_spec
-from services.gpt_worker.voice import encode_voice
+from services.gpt_worker.spec import EMOTION_TEXT, max_codes, max_text_ids, stage_spec
+from services.gpt_worker.voice import encode_emotion_text, encode_voice
 
 REPLAYED_PER_STEP = 32
 """Codes that a resumed row decodes again in one step, so that its mates do not wait long."""
@@ -67,10 +71,11 @@ class _State:
 
 
 class GptEngine:
-    """See `services.common.stage.engine.Engine`."""
+    """See `services.common.stage.engine.Engine`; the classifier is there where the spec lists its step."""
 
-    def __init__(self, stage: GptStageModel, spec: StageSpec) -> None:
+    def __init__(self, stage: GptStageModel, spec: StageSpec, classifier: EmotionClassifier | None = None) -> None:
         self._stage = stage
+        self._classifier = classifier
         self._model = stage.voice
         self.spec = spec
         dimensions = self._model.dimensions
@@ -90,17 +95,21 @@ class GptEngine:
         """The text of a segment is always sent whole."""
         codes = resume.state.get("codes", np.zeros(0, np.int32))
         if codes.dtype != np.int32 or codes.ndim != 1 or len(codes) != resume.next_index:
-            raise InvalidRequestError(
+            raise tensor_error(
                 f"to resume at code {resume.next_index} the state needs codes int32 [{resume.next_index}]",
-                field="open.resume.state[codes]",
-                stage="gpt",
+                "open.resume.state[codes]",
             )
         limit = int(session.params["max_codes"])
         if set(resume.state) - {"codes"} or len(codes) >= limit:
+            raise tensor_error(
+                f"the state is codes, fewer than max_codes ({limit}), and nothing else", "open.resume.state"
+            )
+        if len(codes) and session.params["compat"]:
+            # No code of such a segment is out before all are, and the second pass needs every one of them.
             raise InvalidRequestError(
-                f"the state is codes, fewer than max_codes ({limit}), and nothing else",
-                field="open.resume.state",
-                stage="gpt",
+                "with compat a segment is resumed from its first code",
+                field="open.resume.next_index",
+                reason=Reason.FIELD_CONFLICT,
             )
         self._check_ids(codes, self._model.dimensions.start_code, "open.resume.state[codes]")
         return 0
@@ -109,9 +118,8 @@ class GptEngine:
         ids = chunk.tensors["ids"]
         limit = max_text_ids(self._model.dimensions)
         if not chunk.is_segment_end or not 1 <= len(ids) <= limit:
-            raise InvalidRequestError(
-                f"a segment is one chunk of 1 to {limit} ids; this one has {len(ids)}",
-                field="chunk.tensors[ids]",
+            raise tensor_error(
+                f"a segment is one chunk of 1 to {limit} ids; this one has {len(ids)}", "chunk.tensors[ids]"
             )
         self._check_ids(ids, self._model.dimensions.text_tokens, "chunk.tensors[ids]")
         self._states[session].queue.push(chunk)
@@ -157,6 +165,9 @@ class GptEngine:
             self._free_rows.append(state.row)
 
     def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
+        if step == EMOTION_TEXT:
+            assert self._classifier is not None
+            return encode_emotion_text(self._classifier, tensors)
         return encode_voice(self._stage, step, tensors)
 
     def warm_up(self) -> None:
@@ -289,7 +300,11 @@ class GptEngine:
 
     def _sampling_options(self, params: Mapping[str, float]) -> SamplingOptions:
         if params["num_beams"] > 1 and not params["compat"]:
-            raise InvalidRequestError("num_beams above 1 needs the compat policy", field="open.params[num_beams]")
+            raise InvalidRequestError(
+                "num_beams above 1 needs the compat policy",
+                field="open.params[num_beams]",
+                reason=Reason.FIELD_CONFLICT,
+            )
         return SamplingOptions(
             temperature=params["temperature"],
             top_k=int(params["top_k"]),
@@ -303,25 +318,26 @@ class GptEngine:
 
     def _check_ids(self, ids: Array, limit: int, field: str) -> None:
         if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= limit):
-            raise InvalidRequestError(f"ids must be 0 to {limit - 1}", field=field, stage="gpt")
+            raise tensor_error(f"ids must be 0 to {limit - 1}", field)
 
 
 def load_engine(settings: GptWorkerSettings) -> GptEngine:
     """Load the checkpoint that the settings name.
 
     Raises:
-        CheckpointError: A file or tensor is missing, unknown or of another shape.
+        CheckpointError: A file or tensor is missing, unknown or of another shape, or the device is not to be had.
     """
-    torch.set_num_threads(settings.threads)
     config = load_config(settings.model_dir)
     files = CheckpointFiles.locate(settings.model_dir, config)
-    device = choose_device(settings.device)
+    device, mode = torch_runtime.prepare(settings), numeric_mode(settings.dtype)
     stage = load_gpt_stage(files, config, device)
+    classifier = load_classifier(files.qwen, device)
     spec = stage_spec(
         config,
         stage.voice.dimensions,
-        revision=revision(settings.model_dir, "float32", config.triptych.policy.model_dump()),
+        revision=revision(settings.model_dir, mode, config.triptych.policy.model_dump()),
         slots=settings.slots,
-        device=describe_device(device),
+        device=torch_runtime.describe_device(device, mode),
+        has_emotion_text=classifier is not None,
     )
-    return GptEngine(stage, spec)
+    return GptEngine(stage, spec, classifier)

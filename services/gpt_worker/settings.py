@@ -5,17 +5,17 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import Address
+from services.common.settings import Address, Server
 from services.common.stage.settings import StageSettings
 
 
 class GptWorkerSettings(StageSettings):
-    """Read from `TTS_GPT_*` variables and command-line flags."""
+    """The gpt worker: text tokens to codes and latents."""
 
     model_config = SettingsConfigDict(env_prefix="TTS_GPT_", frozen=True)
 
-    address: Address = "127.0.0.1:50061"
+    address: Server[Address] = "127.0.0.1:50061"
     """Where to listen, as host:port."""
 
-    metrics_port: int = Field(default=9461, ge=0, le=65535)
+    metrics_port: Server[int] = Field(default=9461, ge=0, le=65535)
     """Port of the Prometheus metrics, on the same host as the address; 0 turns them off."""

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from services.common.checkpoint import CheckpointConfig
 from services.common.indextts2 import streaming_policy, tokens_edge
-from services.common.stage.spec import DeviceInfo, Edge, EdgeKind, ParamSpec, StageSpec, TensorSpec, VoiceStep
+from services.common.stage.spec import (
+    DeviceInfo,
+    Edge,
+    EdgeKind,
+    ParamSpec,
+    StageSpec,
+    TensorSpec,
+    VoiceMode,
+    VoiceStep,
+)
 from services.gpt_worker.model.dimensions import GptDimensions
 from services.gpt_worker.model.emotion import NUM_EMOTIONS
+
+EMOTION_TEXT = "emotion_text"
+"""The option step, and the tensor that it takes."""
 
 
 def max_text_ids(dimensions: GptDimensions) -> int:
@@ -26,7 +38,9 @@ def stage_spec(
     revision: str,
     slots: int,
     device: DeviceInfo,
+    has_emotion_text: bool = False,
 ) -> StageSpec:
+    emotion_text = VoiceStep(EMOTION_TEXT, (TensorSpec(EMOTION_TEXT, "uint8", (-1,)),), ("emotion_vector",))
     mini = config.triptych
     semantic = config.semantic_encoder.hidden_size
     width, latents = dimensions.width, dimensions.speaker.perceiver.latents
@@ -66,6 +80,8 @@ def stage_spec(
         languages=tuple(mini.languages),
         max_tokens_per_segment=min(mini.text.max_text_tokens_per_segment, max_text_ids(dimensions)),
         input_window_chunks=8,
+        voice_modes=(VoiceMode.REFERENCE,),
+        option_steps=(emotion_text,) if has_emotion_text else (),
     )
 
 

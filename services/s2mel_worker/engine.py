@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from services.common import torch_runtime
 from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
+from services.common.devices import numeric_mode
 from services.common.errors import InvalidRequestError
+from services.common.reasons import Reason
+from services.common.stage.checks import tensor_error
 from services.common.stage.engine import Output
 from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import StageSpec
-from services.common.torch_runtime import choose_device, describe_device
 from services.s2mel_worker.model.flow import frame_noise
 from services.s2mel_worker.model.loading import load_s2mel_stage
 from services.s2mel_worker.model.render import Prompt, cut_prompt, render_whole, render_window
@@ -61,35 +64,37 @@ class S2MelEngine:
     def first_start(self, resume: ResumePoint, session: Session) -> int:
         """The code that the next window's prefix begins with."""
         if set(resume.state) - {"mel"}:
-            raise InvalidRequestError("the state is mel and nothing else", field="open.resume.state", stage="s2mel")
+            raise tensor_error("the state is mel and nothing else", "open.resume.state")
         start = self._window_start(resume, session)
         prefix_start = max(0, start - session.policy.prefix_codes)
-        frames = frames_of(start) - frames_of(prefix_start)
+        frames = _frames_of(start, session) - _frames_of(prefix_start, session)
         mel = resume.state.get("mel", np.zeros((0, self._bins), np.float32))
         if mel.dtype != np.float32 or mel.shape != (frames, self._bins):
-            raise InvalidRequestError(
+            raise tensor_error(
                 f"to resume at frame {resume.next_index} the state needs mel float32 [{frames}, {self._bins}]",
-                field="open.resume.state[mel]",
-                stage="s2mel",
+                "open.resume.state[mel]",
             )
         return prefix_start
 
     def push(self, session: Session, chunk: Chunk) -> None:
         codes, limit = chunk.tensors["codes"], self.spec.takes.vocabulary
         if len(codes) and (int(codes.min()) < 0 or int(codes.max()) >= limit):
-            raise InvalidRequestError(f"codes must be 0 to {limit - 1}", field="chunk.tensors[codes]", stage="s2mel")
+            raise tensor_error(f"codes must be 0 to {limit - 1}", "chunk.tensors[codes]")
         queue = self._states[session].queue
         queue.push(chunk)
         if queue.last_stop > self._max_codes:
             raise InvalidRequestError(
-                f"segment {chunk.segment} has more than {self._max_codes} codes", field="chunk", stage="s2mel"
+                f"segment {chunk.segment} has more than {self._max_codes} codes",
+                field="chunk",
+                reason=Reason.OUT_OF_RANGE,
+                stage="s2mel",
             )
 
     def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
         state = self._states[session]
         if not state.queue.cancel(segment):
             return None
-        start = frames_of(state.start) if state.segment == segment else 0
+        start = _frames_of(state.start, session) if state.segment == segment else 0
         state.segment = None
         return self._end(segment, start, FinishReason.CANCELLED)
 
@@ -138,11 +143,9 @@ class S2MelEngine:
         voice, limit = session.voice, self.spec.takes.vocabulary
         codes = voice["prompt_codes"]
         if int(codes.min()) < 0 or int(codes.max()) >= limit:
-            raise InvalidRequestError(f"prompt_codes must be 0 to {limit - 1}", field="voice.tensors", stage="s2mel")
+            raise tensor_error(f"prompt_codes must be 0 to {limit - 1}", "voice.tensors[prompt_codes]")
         if len(voice["prompt_condition"]) != len(voice["prompt_mel"]):
-            raise InvalidRequestError(
-                "prompt_condition and prompt_mel have different lengths", field="voice.tensors", stage="s2mel"
-            )
+            raise tensor_error("prompt_condition and prompt_mel have different lengths", "voice.tensors")
 
     def _voice(self, session: Session) -> Voice:
         arrays = {name: torch.from_numpy(np.array(array)) for name, array in session.voice.items()}
@@ -167,19 +170,21 @@ class S2MelEngine:
             state.prefix = np.array(resume.state.get("mel", state.prefix))
 
     def _window(self, session: Session, state: _State, codes: SegmentInput) -> Window | None:
+        factor = session.params["duration_factor"]
         if self._is_whole(session):
-            return Window(0, codes.stop, 0, codes.stop, is_last=True) if codes.has_ended and codes.length else None
-        return next_window(session.policy, state.start, codes.stop, is_ended=codes.has_ended)
+            is_there = codes.has_ended and codes.length
+            return Window(0, codes.stop, 0, codes.stop, is_last=True, duration_factor=factor) if is_there else None
+        return next_window(session.policy, state.start, codes.stop, is_ended=codes.has_ended, duration_factor=factor)
 
     def _is_whole(self, session: Session) -> bool:
         return session.policy.is_whole or bool(session.params["compat"])
 
     def _window_start(self, resume: ResumePoint, session: Session) -> int:
-        start, last = 0, frames_of(self._max_codes)
-        for start, _ in window_borders(session.policy):
-            if frames_of(start) >= min(resume.next_index, last):
+        start, last = 0, _frames_of(self._max_codes, session)
+        for start, _ in window_borders(session.policy, session.params["duration_factor"]):
+            if _frames_of(start, session) >= min(resume.next_index, last):
                 break
-        if frames_of(start) == resume.next_index:
+        if _frames_of(start, session) == resume.next_index:
             return start
         raise InvalidRequestError(
             f"frame {resume.next_index} is not the border of a window under this policy",
@@ -193,29 +198,41 @@ class S2MelEngine:
         window = self._window(session, state, codes)
         if window is None or window.stop == window.start:
             # The segment ended without a code after the last border, or without any.
-            return self._finish(session, state, codes, frames_of(state.start), None)
+            return self._finish(session, state, codes, _frames_of(state.start, session), None)
         mel = self._frames(session, state, codes, window)
-        first = frames_of(window.start)
+        first = window.first_frame
         if window.is_last:
             return self._finish(session, state, codes, first, mel)
         state.start = window.stop
         kept = max(0, window.stop - session.policy.prefix_codes)
         frames = np.concatenate([state.prefix, mel])
-        state.prefix = frames[len(frames) - (frames_of(window.stop) - frames_of(kept)) :]
+        state.prefix = frames[len(frames) - (_frames_of(window.stop, session) - _frames_of(kept, session)) :]
         state.queue.use(window.stop)
         codes.drop_before(kept)
         return Chunk(codes.segment, first, {"mel": mel})
 
     def _frames(self, session: Session, state: _State, codes: SegmentInput, window: Window) -> Array:
         """Mel frames (t, bins) that the window adds."""
+        if not window.num_frames:
+            # Spoken fast, a window of very few codes may own no frame.
+            return np.zeros((0, self._bins), np.float32)
         device = self._stage.device
         first, stop = window.prefix_start, window.look_ahead_stop
         seen = torch.from_numpy(np.array(codes.items("codes", first, stop), np.int64)).to(device)
         latents = torch.from_numpy(np.array(codes.items("latents", first, stop))).to(device)
         num_steps, cfg_rate = int(session.params["steps"]), session.params["cfg_rate"]
         if session.params["compat"]:
-            noise = frame_noise(session.seed, codes.segment, 0, frames_of(len(seen)), self._bins).to(device)
-            mel = render_whole(self._stage, seen, latents, state.voice, noise, num_steps=num_steps, cfg_rate=cfg_rate)
+            noise = frame_noise(session.seed, codes.segment, 0, window.num_frames, self._bins).to(device)
+            mel = render_whole(
+                self._stage,
+                seen,
+                latents,
+                state.voice,
+                noise,
+                num_steps=num_steps,
+                cfg_rate=cfg_rate,
+                duration_factor=window.duration_factor,
+            )
         else:
             mel = render_window(
                 self._stage,
@@ -244,21 +261,24 @@ class S2MelEngine:
         return Chunk(segment, start, nothing, is_segment_end=True, finish_reason=reason)
 
 
+def _frames_of(num_codes: int, session: Session) -> int:
+    return frames_of(num_codes, session.params["duration_factor"])
+
+
 def load_engine(settings: S2MelWorkerSettings) -> S2MelEngine:
     """Load the checkpoint that the settings name.
 
     Raises:
-        CheckpointError: A file or tensor is missing, unknown or of another shape.
+        CheckpointError: A file or tensor is missing, unknown or of another shape, or the device is not to be had.
     """
-    torch.set_num_threads(settings.threads)
     config = load_config(settings.model_dir)
     files = CheckpointFiles.locate(settings.model_dir, config)
-    device = choose_device(settings.device)
+    device, mode = torch_runtime.prepare(settings), numeric_mode(settings.dtype)
     stage = load_s2mel_stage(files, config, device)
     spec = stage_spec(
         config,
-        revision=revision(settings.model_dir, "float32", config.triptych.policy.model_dump()),
+        revision=revision(settings.model_dir, mode, config.triptych.policy.model_dump()),
         slots=settings.slots,
-        device=describe_device(device),
+        device=torch_runtime.describe_device(device, mode),
     )
     return S2MelEngine(stage, spec)

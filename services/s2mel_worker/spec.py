@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.common.checkpoint import CheckpointConfig
 from services.common.indextts2 import mel_edge, streaming_policy, tokens_edge
-from services.common.stage.spec import DeviceInfo, ParamSpec, StageSpec, TensorSpec, VoiceStep
+from services.common.stage.spec import DeviceInfo, ParamSpec, StageSpec, TensorSpec, VoiceMode, VoiceStep
 
 
 def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: DeviceInfo) -> StageSpec:
@@ -38,9 +38,11 @@ def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: D
         params=(
             ParamSpec("steps", 1, 100, project.flow.steps, "steps of the flow-matching solver", is_integer=True),
             ParamSpec("cfg_rate", 0.0, 3.0, project.flow.cfg_rate, "strength of classifier-free guidance"),
+            ParamSpec("duration_factor", 0.5, 2.0, 1.0, "frames of a code: 2 speaks half as fast"),
             ParamSpec("compat", 0, 1, 0, "1 renders a segment whole, with the published frame map", is_integer=True),
         ),
         languages=tuple(project.languages),
+        voice_modes=(VoiceMode.REFERENCE,),
         # Codes come one a chunk: so far the GPT may be ahead of the window that is being rendered.
         input_window_chunks=policy.max_window_codes + policy.look_ahead_codes,
     )

@@ -8,7 +8,10 @@ import numpy as np
 
 from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
+from services.common.devices import numeric_mode
 from services.common.errors import InvalidRequestError
+from services.common.reasons import Reason
+from services.common.stage.checks import tensor_error
 from services.common.stage.engine import Output
 from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
@@ -54,7 +57,7 @@ class VocoderEngine:
 
     def push(self, session: Session, chunk: Chunk) -> None:
         if not np.isfinite(chunk.tensors["mel"]).all():
-            raise InvalidRequestError("mel holds numbers that are not finite", field="chunk.tensors[mel]")
+            raise tensor_error("mel holds numbers that are not finite", "chunk.tensors[mel]")
         self._states[session].queue.push(chunk)
 
     def cancel_segment(self, session: Session, segment: int) -> Chunk | None:
@@ -84,7 +87,9 @@ class VocoderEngine:
         self._states.pop(session, None)
 
     def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
-        raise InvalidRequestError("the vocoder has no voice steps", field="step", stage="vocoder")
+        raise InvalidRequestError(
+            "the vocoder has no voice steps", field="step", reason=Reason.OUT_OF_RANGE, stage="vocoder"
+        )
 
     def warm_up(self) -> None:
         """Vocode half a second of near silence."""
@@ -150,14 +155,17 @@ def load_engine(settings: VocoderWorkerSettings) -> VocoderEngine:
     """Load the checkpoint that the settings name.
 
     Raises:
-        CheckpointError: vocoder.onnx is missing or was made from another checkpoint.
+        CheckpointError: vocoder.onnx is missing or was made from another checkpoint, or the device is not to be had.
     """
     config = load_config(settings.model_dir)
     files = CheckpointFiles.locate(settings.model_dir, config)
-    vocoder = load_vocoder(files, device=settings.device, threads=settings.threads)
+    vocoder = load_vocoder(
+        files, device=settings.device, threads=settings.threads, gpu_memory_mb=settings.gpu_memory_mb
+    )
     spec = stage_spec(
         config,
-        revision=revision(settings.model_dir, "float32", config.triptych.policy.model_dump()),
+        # The graph computes in float32; the word is that of the pipeline which this worker belongs to.
+        revision=revision(settings.model_dir, numeric_mode(settings.dtype), config.triptych.policy.model_dump()),
         slots=settings.slots,
         device=vocoder.device,
     )

@@ -7,7 +7,9 @@ import pytest
 
 from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError
+from services.common.reasons import Reason
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
+from services.common.stage.spec import VoiceMode
 from services.gpt_worker.engine import GptEngine, load_engine
 from services.gpt_worker.settings import GptWorkerSettings
 from tests.system.conftest import MODEL_DIR
@@ -135,11 +137,37 @@ def test_the_limit_of_codes_is_said(engine: GptEngine, voice: Tensors) -> None:
 
 
 def test_beams_need_the_compat_policy(engine: GptEngine, voice: Tensors) -> None:
-    with pytest.raises(InvalidRequestError, match="compat"):
+    with pytest.raises(InvalidRequestError, match="compat") as refused:
         engine.open(session(engine, voice, num_beams=3))
     codes, latents, _ = decode(engine, session(engine, voice, num_beams=3, compat=1, max_codes=20))
 
+    assert (refused.value.reason, refused.value.field) == (Reason.FIELD_CONFLICT, "open.params[num_beams]")
     assert len(codes) == len(latents) > 0
+
+
+def test_the_length_penalty_decides_between_short_and_long_beams(engine: GptEngine, voice: Tensors) -> None:
+    def length(penalty: float) -> int:
+        beams = session(
+            engine, voice, num_beams=3, compat=1, max_codes=30, repetition_penalty=1.0, length_penalty=penalty
+        )
+        return len(decode(engine, beams)[0])
+
+    assert length(-2.0) < length(2.0)
+
+
+def test_a_published_segment_is_not_resumed_in_its_middle(engine: GptEngine, voice: Tensors) -> None:
+    """Its second pass needs all codes, and none of them is out before the last."""
+    resume = ResumePoint(0, 2, {"codes": np.array([1, 2], np.int32)})
+    with pytest.raises(InvalidRequestError, match="first code"):
+        engine.first_start(resume, session(engine, voice, resume=resume, compat=1))
+
+    assert engine.first_start(ResumePoint(0, 0, {}), session(engine, voice, compat=1)) == 0
+
+
+def test_the_stage_speaks_like_a_recording_and_takes_no_instruction(engine: GptEngine) -> None:
+    assert engine.spec.voice_modes == (VoiceMode.REFERENCE,)
+    assert engine.spec.speakers == ()
+    assert not engine.spec.takes_instruction
 
 
 def test_closing_frees_the_row(engine: GptEngine, voice: Tensors) -> None:

@@ -100,12 +100,62 @@ def test_borders_and_frames_do_not_depend_on_arrival(engine: S2MelEngine, voice:
     assert whole.std() > 1e-3
 
 
-def test_a_resumed_segment_goes_on_exactly(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
-    whole, starts, _ = render(engine, session(engine, voice), codes)
-    window = all_windows(POLICY, NUM_CODES)[2]
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.7])
+def test_the_factor_scales_the_segment_streamed_and_whole(
+    engine: S2MelEngine, voice: Tensors, codes: Tensors, factor: float
+) -> None:
+    streamed, starts, last = render(engine, session(engine, voice, duration_factor=factor), codes, piece=7)
+    whole = replace(POLICY, is_whole=True)
+    rendered, _, _ = render(engine, session(engine, voice, policy=whole, duration_factor=factor), codes)
+    published, _, _ = render(engine, session(engine, voice, policy=whole, duration_factor=factor, compat=1), codes)
+
+    assert starts == [window.first_frame for window in all_windows(POLICY, NUM_CODES, factor)]
+    assert len(streamed) == len(rendered) == len(published) == frames_of(NUM_CODES, factor)
+    assert abs(len(streamed) / frames_of(NUM_CODES) - factor) < 2 / frames_of(NUM_CODES)
+    assert last.is_segment_end
+    assert streamed.std() > 1e-3
+
+
+def test_windows_of_one_code_may_own_no_frame(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
+    """At twice the rate a code owns 0.86 frames."""
+    tiny = Policy(first_window_codes=1, window_growth=1, max_window_codes=1, look_ahead_codes=2, prefix_codes=3)
+    few = {name: array[:6] for name, array in codes.items()}
+    each = session(engine, voice, policy=tiny, duration_factor=0.5)
+    engine.open(each)
+    engine.push(each, Chunk(0, 0, few, is_segment_end=True, finish_reason=FinishReason.STOP))
+    chunks: list[Chunk] = []
+    while engine.is_ready(each):
+        [(_, output)] = engine.step([each])
+        assert isinstance(output, Chunk)
+        chunks.append(output)
+    engine.close(each)
+
+    assert chunks[0].length == 0
+    assert sum(chunk.length for chunk in chunks) == frames_of(6, 0.5) == 5
+    assert [chunk.is_segment_end for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+@pytest.mark.parametrize("compat", [0, 1])
+def test_a_segment_may_own_no_frame_at_all(engine: S2MelEngine, voice: Tensors, codes: Tensors, compat: int) -> None:
+    each = session(engine, voice, duration_factor=0.5, compat=compat)
+    engine.open(each)
+    engine.push(each, Chunk(0, 0, {name: array[:1] for name, array in codes.items()}, is_segment_end=True))
+    [(_, output)] = engine.step([each])
+    engine.close(each)
+
+    assert isinstance(output, Chunk)
+    assert output.is_segment_end
+    assert output.length == 0
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.6, 1.9])
+def test_a_resumed_segment_goes_on_exactly(engine: S2MelEngine, voice: Tensors, codes: Tensors, factor: float) -> None:
+    whole, starts, _ = render(engine, session(engine, voice, duration_factor=factor), codes)
+    window = all_windows(POLICY, NUM_CODES, factor)[2]
     first = window.first_frame
     resume = ResumePoint(0, first, {"mel": whole[first - window.prefix_frames : first]})
-    rest, rest_starts, _ = render(engine, session(engine, voice, resume=resume), codes, piece=5)
+    again = session(engine, voice, resume=resume, duration_factor=factor)
+    rest, rest_starts, _ = render(engine, again, codes, piece=5)
 
     assert rest_starts == starts[2:]
     assert np.array_equal(rest, whole[first:])

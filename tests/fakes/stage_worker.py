@@ -56,6 +56,19 @@ MEL = _edge(
     mel_bins=BINS,
     sample_rate_hz=SAMPLE_RATE,
 )
+# Another family: two codebooks, no latents, another rate, and floats for samples.
+BOOKS = 2
+TALKER_RATE = 2400
+SAMPLES_PER_CODE = 12
+SPEAKERS = ("ada", "bob")
+BOOK_TOKENS = _edge(
+    "TOKENS",
+    TALKER_RATE // SAMPLES_PER_CODE,
+    Spec(name="codes", dtype="int32", shape=[-1, BOOKS]),
+    codebooks=BOOKS,
+    vocabulary=8193,
+)
+FLOAT_PCM = _edge("PCM", TALKER_RATE, Spec(name="pcm", dtype="float32", shape=[-1]), sample_rate_hz=TALKER_RATE)
 PCM = _edge("PCM", SAMPLE_RATE, Spec(name="pcm", dtype="int16", shape=[-1]), sample_rate_hz=SAMPLE_RATE)
 
 
@@ -66,11 +79,11 @@ def _params(**ranges: tuple[float, float, float]) -> list[stage_pb2.ParamSpec]:
     ]
 
 
-def describe(stage: str, *, slots: int = 2, revision: str = REVISION) -> stage_pb2.DescribeResponse:
-    """What a fake stage says of itself: one of three, or under any other name a whole model in one stage."""
+def describe(stage: str, *, slots: int = 2, revision: str = REVISION, model: str = MODEL) -> stage_pb2.DescribeResponse:
+    """What a fake stage says of itself: one of three, one of two, or under any other name a whole model."""
     about = stage_pb2.DescribeResponse(
         stage=stage,
-        model=stage_pb2.ModelIdentity(name=MODEL, revision=revision),
+        model=stage_pb2.ModelIdentity(name=model, revision=revision),
         slots=slots,
         worker=f"fake-{stage}",
         device=stage_pb2.Device(name="none", kind="cpu", provider="arithmetic", dtype="float32"),
@@ -90,8 +103,12 @@ def describe(stage: str, *, slots: int = 2, revision: str = REVISION) -> stage_p
                 max_codes=(1, 100, 100),
                 greedy=(0, 1, 0),
                 emotion_weight=(0, 1, 1),
+                length_penalty=(-2, 2, 0),
+                num_beams=(1, 10, 1),
             )
         )
+        about.params[-1].is_integer = True
+        about.voice_modes.append(stage_pb2.VOICE_MODE_REFERENCE)
         about.conditions.append(Spec(name="latents", dtype="float32", shape=[4]))
         about.conditions.append(Spec(name="self_emovec", dtype="float32", shape=[4]))
         about.options.append(Spec(name="emotion_vector", dtype="float64", shape=[8], is_optional=True))
@@ -102,17 +119,33 @@ def describe(stage: str, *, slots: int = 2, revision: str = REVISION) -> stage_p
         about.takes.CopyFrom(TOKENS)
         about.takes.look_ahead = 2
         about.gives.CopyFrom(MEL)
-        about.params.extend(_params(steps=(1, 100, 25), cfg_rate=(0, 3, 0.7)))
+        about.params.extend(_params(steps=(1, 100, 25), cfg_rate=(0, 3, 0.7), duration_factor=(0.5, 2, 1)))
+        about.voice_modes.append(stage_pb2.VOICE_MODE_REFERENCE)
         about.conditions.append(Spec(name="style", dtype="float32", shape=[4]))
         about.voice_steps.add(name="style", takes=["audio_22050", "w2v"], gives=["style"], max_audio_seconds=15)
     elif stage == "vocoder":
         about.takes.CopyFrom(MEL)
         about.gives.CopyFrom(PCM)
+    elif stage == "talker":
+        about.takes.CopyFrom(TEXT)
+        about.gives.CopyFrom(BOOK_TOKENS)
+        about.text.max_tokens_per_segment = 40
+        about.voice_modes.append(stage_pb2.VOICE_MODE_NAMED)
+        about.speakers.extend(SPEAKERS)
+        about.takes_instruction = True
+    elif stage == "codec":
+        about.takes.CopyFrom(BOOK_TOKENS)
+        about.gives.CopyFrom(FLOAT_PCM)
     else:
         about.takes.CopyFrom(TEXT)
         about.gives.CopyFrom(PCM)
         about.text.max_tokens_per_segment = 40
     return about
+
+
+def add_emotion_text(about: stage_pb2.DescribeResponse) -> None:
+    """Let a stage read an emotion out of a text."""
+    about.option_steps.add(name="emotion_text", takes=["emotion_text"], gives=["emotion_vector"])
 
 
 @dataclass
@@ -125,6 +158,8 @@ class Behaviour:
     """Closed (cleared): an Open is not answered."""
     refusals: int = 0
     """So many Opens are refused although there are slots."""
+    refusal: TtsError | None = None
+    """What every Open is answered with."""
     fail_at: int = -1
     """Index of the output chunk that cannot be made; -1 for none."""
     is_draining: bool = False
@@ -168,6 +203,8 @@ class FakeStage(stage_pb2_grpc.StageServicer):
                 free_slots=self.about.slots - self.num_open,
                 slots=self.about.slots,
                 is_draining=self.behaviour.is_draining,
+                memory_used_bytes=1 << 20,
+                memory_total_bytes=1 << 30,
             )
             await asyncio.sleep(0.02)
 
@@ -175,9 +212,13 @@ class FakeStage(stage_pb2_grpc.StageServicer):
         self, request: stage_pb2.EncodeVoiceRequest, context: Context
     ) -> stage_pb2.EncodeVoiceResponse:
         given = tensors.from_proto(request.tensors)
-        step = next(step for step in self.about.voice_steps if step.name == request.step)
+        steps = [*self.about.voice_steps, *self.about.option_steps]
+        step = next(step for step in steps if step.name == request.step)
         assert sorted(given) == sorted(step.takes)
         self.encoded.append(request.step)
+        if step.name == "emotion_text":
+            made: Tensors = {"emotion_vector": np.full(8, len(given["emotion_text"]) / 1000)}
+            return stage_pb2.EncodeVoiceResponse(tensors=tensors.to_proto(made))
         seen = sum(float(np.abs(array).sum()) for array in given.values())
         made = {name: np.full(4, seen + len(name), np.float32) for name in step.gives}
         return stage_pb2.EncodeVoiceResponse(tensors=tensors.to_proto(made))
@@ -210,6 +251,8 @@ class FakeStage(stage_pb2_grpc.StageServicer):
         self.changed.notify()
         if opening.model.revision != self.about.model.revision:
             raise WrongModelError("another revision is asked for")
+        if self.behaviour.refusal is not None:
+            raise self.behaviour.refusal
         if self.behaviour.refusals > 0 or self.num_open >= self.about.slots:
             self.behaviour.refusals = max(self.behaviour.refusals - 1, 0)
             raise OverloadedError("all slots are taken", stage=self.stage)
@@ -320,7 +363,7 @@ class _FakeRun:
         await self._credit.acquire()
 
     def _reason(self, given: stage_pb2.Chunk) -> stage_pb2.FinishReason.ValueType:
-        if self._stage.stage == "gpt" and self._next[given.segment] >= self._max_codes:
+        if self._stage.about.gives.kind == stage_pb2.EDGE_KIND_TOKENS and self._next[given.segment] >= self._max_codes:
             return stage_pb2.FINISH_REASON_MAX_CODES
         return given.finish_reason or stage_pb2.FINISH_REASON_STOP
 
@@ -330,11 +373,17 @@ class _FakeRun:
             samples = np.frombuffer(expected_pcm(arrays["ids"].tolist(), self._seed), np.int16)
             for part in np.array_split(samples, 3):
                 yield {"pcm": part}, len(part)
+        elif "ids" in arrays and self._stage.about.gives == BOOK_TOKENS:
+            for code in _codes(arrays["ids"], self._seed)[: self._max_codes]:
+                yield {"codes": np.asarray([[code, code + 1]], np.int32)}, 1
         elif "ids" in arrays:
             codes = _codes(arrays["ids"], self._seed)[: self._max_codes]
             for start in range(0, len(codes), 2):
                 part = codes[start : start + 2]
                 yield {"codes": part, "latents": np.ones((len(part), LATENT_WIDTH), np.float32)}, len(part)
+        elif "codes" in arrays and self._stage.about.gives == FLOAT_PCM:
+            floats = np.repeat(arrays["codes"][:, 0], SAMPLES_PER_CODE).astype(np.float32) / 32767
+            yield {"pcm": floats}, len(floats)
         elif "codes" in arrays:
             frames = np.repeat(arrays["codes"], FRAMES_PER_CODE).astype(np.float32)
             yield {"mel": np.repeat(frames[:, None], BINS, axis=1)}, len(frames)
@@ -348,7 +397,11 @@ def _codes(ids: Array, seed: int) -> Array:
     return ((tokens * 31 + np.arange(len(tokens)) + seed % 1009) % 8191 + 1).astype(np.int32)
 
 
-def expected_pcm(ids: list[int], seed: int) -> bytes:
+def expected_codes(ids: list[int], seed: int) -> list[int]:
+    """The codes that the first fake stage makes of a segment."""
+    return [int(code) for code in _codes(np.asarray(ids, np.int32), seed)]
+
+
+def expected_pcm(ids: list[int], seed: int, *, samples_per_code: int = FRAMES_PER_CODE * SAMPLES_PER_FRAME) -> bytes:
     """The samples that the three fake stages make of a segment."""
-    codes = _codes(np.asarray(ids, np.int32), seed)
-    return np.repeat(codes, FRAMES_PER_CODE * SAMPLES_PER_FRAME).astype(np.int16).tobytes()
+    return np.repeat(expected_codes(ids, seed), samples_per_code).astype(np.int16).tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,55 +13,93 @@ import numpy as np
 import soundfile
 from grpc_health.v1 import health_pb2_grpc
 
-from protos.tts.stages.v1 import stage_pb2_grpc
-from protos.tts.v1 import models_pb2_grpc, synthesis_pb2_grpc, voices_pb2_grpc
+from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
+from protos.tts.v1 import models_pb2_grpc, status_pb2_grpc, synthesis_pb2_grpc, voices_pb2_grpc
 from services.common.channels import SERVER_OPTIONS, open_channel
 from services.common.grpc_errors import ErrorInterceptor
 from services.common.health import HealthBoard, HealthServicer
 from services.frontend.__main__ import register_servicers, watching
-from services.frontend.admission import Admission
 from services.frontend.gateway import Gateway, TextLimits
-from services.frontend.pipeline import PipelineLimits
-from services.frontend.recording import Decoder, RecordingLimits
-from services.frontend.text import Encoded, Segment, Segmenter, SegmentPolicy, check_text
-from services.frontend.topology import Topology
-from services.frontend.voices import Voices
-from services.frontend.workers import STAGE_SERVICE, WorkerLink
-from tests.fakes.stage_worker import MODEL, FakeStage, describe
+from services.frontend.recordings.decoder import Decoder, RecordingLimits
+from services.frontend.request.resolver import RequestRules
+from services.frontend.speaking.utterance import PipelineLimits
+from services.frontend.text import (
+    Encoded,
+    Segment,
+    Segmenter,
+    SegmentPolicy,
+    TextOptions,
+    TextWarning,
+    TextWarningReason,
+    Token,
+    check_text,
+)
+from services.frontend.text.options import check_glossary, check_language, check_rules
+from services.frontend.voices.registry import Voices
+from services.frontend.workers.admission import Admission
+from services.frontend.workers.link import STAGE_SERVICE, WorkerLink
+from services.frontend.workers.topology import Topology
+from tests.fakes.stage_worker import FakeStage, describe
 
+NO_OPTIONS = TextOptions()
 Register = Callable[[grpc.aio.Server], object]
 
 
 class FakeText:
     """The real segmenter over tokens that are the words' lengths; every sentence is a segment."""
 
-    languages: tuple[str, ...] = ("en",)
+    rules: tuple[str, ...] = ("shout",)
     default_policy = SegmentPolicy(max_tokens=40, merge_tokens=1, first_merge_tokens=1)
     max_tokens_limit = 40
 
-    def stream(
-        self, *, policy: SegmentPolicy | None = None, max_tokens: int | None = None, language: str = ""
-    ) -> Segmenter:
-        policy = replace(policy or self.default_policy, max_tokens=max_tokens or 40)
-        return Segmenter(lambda text: Encoded(tuple(token_ids(text))), policy)
+    def __init__(self, languages: tuple[str, ...] = ("en",)) -> None:
+        self.languages = languages
+
+    def check_options(self, options: TextOptions) -> None:
+        check_language(options.language, self.languages)
+        check_rules(options.disabled_rules, self.rules)
+        check_glossary(options.glossary)
+
+    def check_text(
+        self, text: str, options: TextOptions = NO_OPTIONS, *, policy: SegmentPolicy | None = None, field: str = "text"
+    ) -> None:
+        pass
+
+    def detect(self, text: str) -> str:
+        return self.languages[0]
+
+    def stream(self, options: TextOptions = NO_OPTIONS, *, policy: SegmentPolicy | None = None) -> Segmenter:
+        policy = replace(policy or self.default_policy, max_tokens=options.max_tokens or 40)
+        return Segmenter(lambda text: self._encode(text, options), policy)
 
     def segments(
         self,
         text: str,
+        options: TextOptions = NO_OPTIONS,
         *,
         policy: SegmentPolicy | None = None,
-        max_tokens: int | None = None,
-        language: str = "",
         max_chars: int = 20_000,
     ) -> list[Segment]:
         check_text(text, max_chars=max_chars)
-        segmenter = self.stream(policy=policy, max_tokens=max_tokens)
+        segmenter = self.stream(options, policy=policy)
         return [*segmenter.feed(text), *segmenter.end()]
 
     def whole_text_segments(
-        self, text: str, *, max_tokens: int | None = None, quick_tokens: int = 0, max_chars: int = 20_000
+        self, text: str, options: TextOptions = NO_OPTIONS, *, quick_tokens: int = 0, max_chars: int = 20_000
     ) -> list[Segment]:
-        return self.segments(text, max_tokens=max_tokens, max_chars=max_chars)
+        return self.segments(text, options, max_chars=max_chars)
+
+    def _encode(self, text: str, options: TextOptions) -> Encoded:
+        words = [(match[0], match.start(), match.end()) for match in re.finditer(r"\S+", text)]
+        return Encoded(
+            tuple(Token(len(word), word.upper(), start, end) for word, start, end in words),
+            normalized=text if "shout" in options.disabled_rules else text.upper(),
+            language=options.language or self.detect(text),
+            warnings=tuple(
+                TextWarning(TextWarningReason.UNKNOWN_CHARACTER, "not known", match.start(), match.end())
+                for match in re.finditer("#", text)
+            ),
+        )
 
 
 def token_ids(text: str) -> list[int]:
@@ -80,6 +119,7 @@ class FakeSystem:
     speech: synthesis_pb2_grpc.TextToSpeechAsyncStub
     voices: voices_pb2_grpc.VoicesAsyncStub
     models: models_pb2_grpc.ModelsAsyncStub
+    status: status_pb2_grpc.StatusAsyncStub
     stops: dict[str, grpc.aio.Server] = field(default_factory=dict)
 
     async def all_free(self) -> None:
@@ -99,20 +139,38 @@ async def fake_system(
     text_limits: TextLimits | None = None,
     recordings: RecordingLimits | None = None,
     stages: Sequence[str] = ("gpt", "s2mel", "vocoder"),
+    abouts: Sequence[stage_pb2.DescribeResponse] = (),
+    rules: RequestRules | None = None,
 ) -> AsyncIterator[FakeSystem]:
-    """Start the fakes and a gateway; yields once all stages are seen."""
+    """Start the fakes and a gateway; yields once all stages are seen.
+
+    Args:
+        directory: For voices.
+        slots: Of every stage.
+        max_queue: Of every model.
+        limits: Of an utterance.
+        text_limits: Of a call's text.
+        recordings: Limits of recordings.
+        stages: Names of the stages of the only model.
+        abouts: Instead of `stages`: what each stage says of itself; the first one's model is the default.
+        rules: What the operator decides.
+    """
     events: list[tuple[str, str, int]] = []
-    fakes = {stage: FakeStage(describe(stage, slots=slots), events) for stage in stages}
+    abouts = abouts or [describe(stage, slots=slots) for stage in stages]
+    fakes = {about.stage: FakeStage(about, events) for about in abouts}
     board = HealthBoard()
-    topology = Topology(MODEL, on_health=board.set)
+    models = {about.model.name: FakeText() for about in abouts}
+    default_model, *more_models = models
+    topology = Topology(default_model, more_models=more_models, on_health=board.set)
     recordings = recordings or RecordingLimits()
     gateway = Gateway(
         topology=topology,
         admission=Admission(max_queue=max_queue),
-        voices=Voices(directory / "voices", Decoder(recordings), topology, bundled=bundled(directory)),
-        text=FakeText(),
+        voices=Voices(directory / "voices", Decoder(recordings), topology, bundled=[bundled(directory)]),
+        models=models,
         limits=limits or PipelineLimits(),
         text_limits=text_limits or TextLimits(),
+        rules=rules or RequestRules(),
     )
     servers, addresses = {}, []
     for fake in fakes.values():
@@ -132,6 +190,7 @@ async def fake_system(
                 speech=synthesis_pb2_grpc.TextToSpeechStub(channel),
                 voices=voices_pb2_grpc.VoicesStub(channel),
                 models=models_pb2_grpc.ModelsStub(channel),
+                status=status_pb2_grpc.StatusStub(channel),
                 stops=servers,
             )
     finally:

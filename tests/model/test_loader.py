@@ -5,17 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentencepiece
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bench import random_checkpoint
+from services.common import twin
 from services.common.checkpoint import CheckpointConfig, CheckpointError
+from services.common.memory import resident_bytes
+from services.common.twin import write_twin
 from services.common.weights import fuse_weight_norm, load_into, read_state, read_tensor
 from services.gpt_worker.model.dimensions import GptDimensions
 from services.gpt_worker.model.semantic import SemanticEncoder
@@ -113,6 +117,92 @@ def test_nested_sections_are_found_by_name(tmp_path: Path) -> None:
 def test_safetensors_read_like_pickles(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "x.safetensors")
     assert read_state(tmp_path / "x.safetensors")["a"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("content", "keys"),
+    [
+        ({"a": torch.ones(2)}, ()),
+        ({"model": {"a": torch.ones(2)}, "epoch": 3}, ()),
+        ({"net": {"cfm": {"module.a": torch.ones(2), "b.c": torch.zeros(1).half()}}}, ("net", "cfm")),
+        ({"model": {"net": {"cfm": {"a": torch.ones(2)}, "other": {"a": torch.zeros(3)}}}}, ("net", "cfm")),
+        (
+            {"net": {"regulator": {"model.0.weight": torch.ones(1), "model.1.weight": torch.ones(2)}}},
+            ("net", "regulator"),
+        ),
+    ],
+)
+def test_a_twin_reads_like_its_pickle(tmp_path: Path, content: dict[str, Any], keys: tuple[str, ...]) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    made = write_twin(tmp_path / "x.pth")
+    expected, state = read_state(tmp_path / "x.pth", *keys), read_state(made, *keys)
+
+    assert made == tmp_path / "x.safetensors"
+    assert set(state) == set(expected)
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_nested_sections_are_the_beginnings_of_a_twins_names(tmp_path: Path) -> None:
+    torch.save({"net": {"cfm": {"a.b": torch.ones(1)}}}, tmp_path / "x.pth")
+    made = write_twin(tmp_path / "x.pth")
+
+    assert list(load_file(made)) == ["net.cfm.a.b"]
+    with pytest.raises(CheckpointError, match=r"x\.safetensors: no section 'net\.gpt_layer'; it has net\.cfm\.a\.b"):
+        read_state(made, "net", "gpt_layer")
+
+
+def test_a_bare_tensor_and_tensors_that_share_memory_have_twins(tmp_path: Path) -> None:
+    matrix = torch.arange(6.0).view(2, 3)
+    torch.save(matrix.T, tmp_path / "feat.pt")
+    torch.save({"a": matrix, "b": matrix, "row": matrix[1]}, tmp_path / "tied.pth")
+
+    assert torch.equal(read_tensor(write_twin(tmp_path / "feat.pt")), matrix.T)
+    tied = read_state(write_twin(tmp_path / "tied.pth"))
+    assert torch.equal(tied["a"], matrix)
+    assert torch.equal(tied["b"], matrix)
+    assert torch.equal(tied["row"], matrix[1])
+
+
+def test_a_twin_keeps_types_and_may_be_read_by_whom_the_pickle_may(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2).half(), "n": torch.arange(3)}, tmp_path / "x.pth")
+    (tmp_path / "x.pth").chmod(0o640)
+    made = write_twin(tmp_path / "x.pth")
+
+    assert {name: value.dtype for name, value in load_file(made).items()} == {"a": torch.float16, "n": torch.int64}
+    assert made.stat().st_mode & 0o777 == 0o640
+
+
+def test_no_twin_of_what_holds_more_than_tensors(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1), "epoch": 3}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"x\.pth: expected tensors only, but these are none: epoch"):
+        write_twin(tmp_path / "x.pth")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_a_twin_is_mapped_and_not_copied(tmp_path: Path) -> None:
+    """Reading 64 MiB costs next to nothing before the numbers are used."""
+    path, size = tmp_path / "x.safetensors", 64 * 2**20
+    save_file({f"t{index}": torch.ones(size // 16 // 4) for index in range(16)}, path)
+    before = resident_bytes()
+    state = read_state(path)
+
+    assert resident_bytes() - before < size // 4
+    assert sum(float(value[-1]) for value in state.values()) == 16
+
+
+def test_the_command_writes_all_twins_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("{}")
+    torch.save({"a": torch.ones(1)}, tmp_path / "gpt.pth")
+    torch.save(torch.ones(2), tmp_path / "feat1.pt")
+
+    assert twin.main([str(tmp_path)]) == 0
+    assert "gpt.safetensors" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == ["feat1.safetensors", "gpt.safetensors"]
+    assert twin.main([str(tmp_path)]) == 0, "a second time reads the pickles again, not the twins"
+    (tmp_path / "gpt.pth").write_bytes(b"damaged")
+    assert twin.main([str(tmp_path)]) == 1
+    assert "gpt.pth" in capsys.readouterr().err
 
 
 class Trap:

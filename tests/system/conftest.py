@@ -7,11 +7,12 @@ import os
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from triptych import Client, Render
+from triptych import AsyncClient, Render
 
 from bench.local import LocalSystem
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
@@ -36,11 +37,18 @@ def _environment() -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+def voices_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The operator's directory of the shared system; empty at its start."""
+    return tmp_path_factory.mktemp("operators-voices")
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory, voices_dir: Path) -> Iterator[LocalSystem]:
     """Shared by all tests that leave it as it was."""
     environment = _environment()
     environment["frontend"] = {
-        "TTS_FRONTEND_VOICES_DIR": str(tmp_path_factory.mktemp("voices")),
+        "TTS_FRONTEND_VOICE_STORE": str(tmp_path_factory.mktemp("voices")),
+        "TTS_FRONTEND_VOICES_DIR": str(voices_dir),
         "TTS_FRONTEND_MAX_QUEUE": str(QUEUE),
         "TTS_FRONTEND_TEXT_IDLE_SECONDS": "0.3",
     }
@@ -59,8 +67,8 @@ def metrics_of(system: LocalSystem, name: str) -> str:
 
 
 @pytest.fixture
-async def client(system: LocalSystem) -> AsyncIterator[Client]:
-    async with Client(system.address, timeout=60) as connected:
+async def client(system: LocalSystem) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(system.address, timeout=60) as connected:
         yield connected
 
 

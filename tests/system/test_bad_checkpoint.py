@@ -21,10 +21,10 @@ def checkpoint(tmp_path: Path) -> Path:
     return Path(shutil.copytree(MODEL_DIR, tmp_path / "copy"))
 
 
-def refusal(service: str, directory: Path) -> str:
+def refusal(service: str, directory: Path, *flags: str) -> str:
     """What a worker says that does not start on this directory."""
     options = ["--model-dir", str(directory), "--address", "127.0.0.1:0", "--metrics-port", "0"]
-    command = [sys.executable, "-m", f"services.{service}", *options]
+    command = [sys.executable, "-m", f"services.{service}", *options, *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -45,6 +45,19 @@ def test_a_missing_file_is_named(checkpoint: Path) -> None:
     (checkpoint / "hf_cache" / "bigvgan" / "bigvgan_generator.pt").unlink()
 
     assert "bigvgan_generator.pt" in refusal("vocoder_worker", checkpoint)
+
+
+def test_an_unknown_version_is_named_with_the_known_ones(checkpoint: Path) -> None:
+    config = checkpoint / "config.yaml"
+    config.write_text(config.read_text("utf-8").replace("version: 2.0", "version: 2.5"), "utf-8")
+
+    assert "version = 2.5 is not known; known: 2.0" in refusal("gpt_worker", checkpoint)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("service", ["gpt_worker", "vocoder_worker"])
+def test_a_gpu_that_is_not_there_is_no_reason_to_take_the_cpu(service: str) -> None:
+    assert "device cuda is set" in refusal(service, Path(MODEL_DIR), "--device", "cuda")
 
 
 def test_a_graph_of_another_generator_is_refused(checkpoint: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-from triptych import Client, Speech, UnavailableError
+from triptych import AsyncClient, IoError, Speech
 
 from bench.local import LocalSystem
 from tests.system.conftest import LONG_TEXT, MODEL_DIR, QUICK, TEXT
@@ -56,13 +56,13 @@ def fragile(collector: tuple[Collector, str], tmp_path_factory: pytest.TempPathF
         "frontend": "TTS_FRONTEND_",
     }
     environment = {name: {f"{prefix}OTLP_ENDPOINT": collector[1]} for name, prefix in prefixes.items()}
-    environment["frontend"]["TTS_FRONTEND_VOICES_DIR"] = str(tmp_path_factory.mktemp("voices"))
+    environment["frontend"]["TTS_FRONTEND_VOICE_STORE"] = str(tmp_path_factory.mktemp("voices"))
     with LocalSystem(MODEL_DIR, log_dir="var/test-log/fragile", environment=environment, threads=1) as running:
         yield running
 
 
 async def speak(system: LocalSystem, text: str = TEXT) -> Speech:
-    async with Client(system.address, timeout=60) as client:
+    async with AsyncClient(system.address, timeout=60) as client:
         return await client.synthesize(text, seed=7, render=QUICK)
 
 
@@ -84,12 +84,12 @@ async def test_another_system_gives_the_same_samples(system: LocalSystem, fragil
 
 async def test_a_killed_worker_fails_its_callers_and_comes_back(fragile: LocalSystem) -> None:
     before = await speak(fragile)
-    async with Client(fragile.address, timeout=60) as client:
+    async with AsyncClient(fragile.address, timeout=60) as client:
         # Of so many segments the GPT has most before it when the first audio comes.
         stream = client.synthesize_stream(" ".join([LONG_TEXT] * 6), seed=1, render=QUICK)
         await anext(stream)
         await asyncio.to_thread(fragile.kill, "gpt_worker")
-        with pytest.raises(UnavailableError) as lost:
+        with pytest.raises(IoError) as lost:
             async for _ in stream:
                 pass
     assert lost.value.stage == "gpt"
@@ -106,7 +106,7 @@ async def test_a_killed_worker_fails_its_callers_and_comes_back(fragile: LocalSy
 
 @pytest.mark.parametrize("name", ["vocoder_worker", "frontend"])
 async def test_sigterm_lets_running_utterances_finish(fragile: LocalSystem, name: str) -> None:
-    async with Client(fragile.address, timeout=60) as client:
+    async with AsyncClient(fragile.address, timeout=60) as client:
         stream = client.synthesize_stream(LONG_TEXT, seed=1, render=QUICK)
         first = await anext(stream)
         process = fragile.processes[name]

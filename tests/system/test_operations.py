@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from triptych import Client
+from triptych import AsyncClient
 
 from bench.local import LocalSystem
 from tests.system.conftest import QUICK, TEXT, WORKERS, metrics_of
@@ -32,7 +32,7 @@ async def test_health_names_of_every_process(system: LocalSystem) -> None:
             assert {status.status for status in listed.statuses.values()} == {1}
 
 
-async def test_models_say_what_is_served(client: Client) -> None:
+async def test_models_say_what_is_served(client: AsyncClient) -> None:
     [model] = await client.models()
 
     assert model.name == "mini"
@@ -46,7 +46,7 @@ def test_one_utterance_id_is_on_the_logs_of_all_processes_and_no_text(system: Lo
     import asyncio
 
     async def speak() -> str:
-        async with Client(system.address, timeout=60) as client:
+        async with AsyncClient(system.address, timeout=60) as client:
             speech = await client.synthesize(SECRET, seed=1, render=QUICK, session_id="session-1")
             assert speech.utterance.session_id == "session-1"
             return speech.utterance.utterance_id

@@ -6,7 +6,7 @@ import asyncio
 
 import grpc
 import pytest
-from triptych import Client, DeadlineError, OverloadedError
+from triptych import AsyncClient, DeadlineError, QosError
 
 from bench.local import LocalSystem
 from protos.tts.v1 import synthesis_pb2, synthesis_pb2_grpc
@@ -36,7 +36,7 @@ async def test_a_lost_connection_frees_every_stage(system: LocalSystem, slots: S
     await slots.until_free()
 
 
-async def test_a_passed_deadline_frees_every_stage(client: Client, slots: Slots) -> None:
+async def test_a_passed_deadline_frees_every_stage(client: AsyncClient, slots: Slots) -> None:
     with pytest.raises(DeadlineError):
         async for _ in client.synthesize_stream(LONG_TEXT * 5, timeout=1.0):
             pass
@@ -50,13 +50,14 @@ async def until_queued(system: LocalSystem, depth: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_full_house_refuses_with_a_retry_hint(system: LocalSystem, client: Client, slots: Slots) -> None:
+async def test_a_full_house_refuses_with_a_retry_hint(system: LocalSystem, client: AsyncClient, slots: Slots) -> None:
     """Slots and queue are taken; one more is refused at once, and the others are served."""
     places = SLOTS + QUEUE
     calls = [asyncio.create_task(client.synthesize(LONG_TEXT, seed=1, render=QUICK)) for _ in range(places)]
     await until_queued(system, QUEUE)
-    with pytest.raises(OverloadedError) as refusal:
-        await client.synthesize(TEXT)
+    async with AsyncClient(system.address, timeout=60, retries=0) as impatient:
+        with pytest.raises(QosError) as refusal:
+            await impatient.synthesize(TEXT)
     speeches = await asyncio.gather(*calls)
 
     assert (refusal.value.retry_after_seconds or 0) > 0

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from triptych import CancelSegment, Client, Emotion, Flush, Render, Sampling, Speech
-from triptych.text_stream import Piece
+from triptych import AsyncClient, CancelSegment, Emotion, Flush, Piece, Render, Sampling, Speech
 
 from tests.system.conftest import LONG_TEXT, QUICK, TEXT
 
@@ -26,16 +25,16 @@ async def pieces_of(*pieces: Piece) -> AsyncIterator[Piece]:
         yield piece
 
 
-async def test_the_same_request_gives_the_same_samples(client: Client) -> None:
+async def test_the_same_request_gives_the_same_samples(client: AsyncClient) -> None:
     one = await client.synthesize(TEXT, seed=7)
     two = await client.synthesize(TEXT, seed=7)
 
     assert np.array_equal(one.samples, two.samples)
-    assert one.as_float().std() > 1e-3
+    assert one.samples.std() > 1e-3
     assert one.utterance.utterance_id != two.utterance.utterance_id
 
 
-async def test_unary_and_stream_give_the_same_samples(client: Client) -> None:
+async def test_unary_and_stream_give_the_same_samples(client: AsyncClient) -> None:
     whole = await client.synthesize(LONG_TEXT, seed=3)
     chunks = [chunk async for chunk in client.synthesize_stream(LONG_TEXT, seed=3)]
 
@@ -52,7 +51,7 @@ async def test_unary_and_stream_give_the_same_samples(client: Client) -> None:
     assert set(chunks[-1].timings.compute_ms) == {"gpt", "s2mel", "vocoder"}
 
 
-async def test_company_changes_nothing(client: Client) -> None:
+async def test_company_changes_nothing(client: AsyncClient) -> None:
     """Alone or beside two others: bit for bit the same."""
     alone = await client.synthesize(TEXT, seed=11, render=QUICK)
     together = await asyncio.gather(
@@ -65,7 +64,7 @@ async def test_company_changes_nothing(client: Client) -> None:
     assert np.array_equal(together[0].samples, alone.samples)
 
 
-async def test_a_seed_that_was_drawn_makes_the_speech_again(client: Client) -> None:
+async def test_a_seed_that_was_drawn_makes_the_speech_again(client: AsyncClient) -> None:
     drawn = await client.synthesize(TEXT, render=QUICK, sampling=SHORT)
     again = await client.synthesize(TEXT, seed=drawn.utterance.seed, render=QUICK, sampling=SHORT)
     other = await client.synthesize(TEXT, render=QUICK, sampling=SHORT)
@@ -74,7 +73,7 @@ async def test_a_seed_that_was_drawn_makes_the_speech_again(client: Client) -> N
     assert other.utterance.seed != drawn.utterance.seed
 
 
-async def test_every_option_is_heard(client: Client) -> None:
+async def test_every_option_is_heard(client: AsyncClient) -> None:
     """What a second recording changes is shown on the GPT's own output, where small changes are seen."""
     first, second, *_ = [voice.name for voice in await client.voices.list()]
 
@@ -97,43 +96,42 @@ async def test_every_option_is_heard(client: Client) -> None:
     }
     for what, speech in changed.items():
         assert not np.array_equal(speech.samples, reference.samples), f"{what} changes nothing"
-        assert speech.as_float().std() > 1e-3
+        assert speech.samples.std() > 1e-3
     assert not np.array_equal(changed["emotion weight"].samples, changed["emotion vector"].samples)
     assert (await speak(emotion=Emotion(voice=second, weight=0.5))).samples.size
 
 
-async def test_a_limit_of_tokens_makes_more_segments(client: Client) -> None:
+async def test_a_limit_of_tokens_makes_more_segments(client: AsyncClient) -> None:
     free = await client.synthesize(LONG_TEXT, seed=1, render=QUICK, sampling=SHORT)
-    render = replace(QUICK, max_segment_tokens=20)
-    limited = await client.synthesize(LONG_TEXT, seed=1, render=render, sampling=SHORT)
+    limited = await client.synthesize(LONG_TEXT, seed=1, render=QUICK, sampling=SHORT, max_segment_tokens=20)
 
     assert len(free.segments) == 1
     assert free.segments[0].text_tokens > 20
     assert len(limited.segments) > 1
     assert all(segment.text_tokens <= 20 for segment in limited.segments)
-    assert limited.segments[-1].text_end == len(LONG_TEXT)
+    assert limited.segments[-1].text_span.end == len(LONG_TEXT)
     assert not np.array_equal(limited.samples, free.samples)
 
 
-async def test_the_limit_of_codes_is_said(client: Client) -> None:
+async def test_the_limit_of_codes_is_said(client: AsyncClient) -> None:
     speech = await client.synthesize(LONG_TEXT, seed=1, sampling=Sampling(max_codes=20), render=QUICK)
 
     assert {segment.finish_reason for segment in speech.segments} == {"max_codes"}
     assert all(segment.codes == 20 for segment in speech.segments)
 
 
-async def test_segments_cover_the_text_and_are_joined_by_silence(client: Client) -> None:
+async def test_segments_cover_the_text_and_are_joined_by_silence(client: AsyncClient) -> None:
     text = "This is the first sentence of two, and it is long enough. This is the second one, which is long too."
-    joined = await client.synthesize(text, seed=1, render=replace(QUICK, segment_gap_ms=500), sampling=SHORT)
-    close = await client.synthesize(text, seed=1, render=replace(QUICK, segment_gap_ms=0), sampling=SHORT)
+    joined = await client.synthesize(text, seed=1, render=QUICK, sampling=SHORT, segment_gap_ms=500)
+    close = await client.synthesize(text, seed=1, render=QUICK, sampling=SHORT, segment_gap_ms=0)
 
     assert [segment.index for segment in joined.segments] == [0, 1]
-    assert joined.segments[0].text_start == 0
-    assert joined.segments[-1].text_end == len(text)
+    assert joined.segments[0].text_span.start == 0
+    assert joined.segments[-1].text_span.end == len(text)
     assert len(joined.samples) - len(close.samples) == joined.sample_rate_hz // 2
 
 
-async def test_text_in_pieces_gives_the_speech_of_the_text(client: Client) -> None:
+async def test_text_in_pieces_gives_the_speech_of_the_text(client: AsyncClient) -> None:
     """Segments are a function of the text alone, however it is cut into messages."""
     text = "This is the first sentence of two, and it is long enough. This is the second one, which is long too."
     whole = await client.synthesize(text, seed=9, render=QUICK, sampling=SHORT)
@@ -143,7 +141,7 @@ async def test_text_in_pieces_gives_the_speech_of_the_text(client: Client) -> No
     assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), whole.samples)
 
 
-async def test_flush_speaks_what_is_there(client: Client) -> None:
+async def test_flush_speaks_what_is_there(client: AsyncClient) -> None:
     """Audio of an unfinished sentence comes before the text goes on."""
     heard = asyncio.Event()
 
@@ -159,10 +157,10 @@ async def test_flush_speaks_what_is_there(client: Client) -> None:
             chunks.append(chunk)
             heard.set()
 
-    assert [chunk.segment_end.index for chunk in chunks if chunk.segment_end] == [0, 1]
+    assert [end.index for chunk in chunks for end in chunk.segment_ends] == [0, 1]
 
 
-async def test_a_stream_that_waits_for_text_gives_its_slots_back(client: Client, slots: object) -> None:
+async def test_a_stream_that_waits_for_text_gives_its_slots_back(client: AsyncClient, slots: object) -> None:
     """The text pauses longer than the gateway waits: slots are free meanwhile, and the speech goes on after."""
     go_on = asyncio.Event()
 
@@ -174,7 +172,7 @@ async def test_a_stream_that_waits_for_text_gives_its_slots_back(client: Client,
 
     async def speak() -> list[int]:
         stream = client.stream_text(pieces(), seed=1, render=QUICK)
-        return [chunk.segment_end.index async for chunk in stream if chunk.segment_end]
+        return [end.index async for chunk in stream for end in chunk.segment_ends]
 
     speaking = asyncio.create_task(speak())
     await slots.until_taken()  # type: ignore[attr-defined]
@@ -185,16 +183,15 @@ async def test_a_stream_that_waits_for_text_gives_its_slots_back(client: Client,
     assert await speaking == [0, 1]
 
 
-async def test_a_cancelled_segment_is_not_heard_and_the_next_is(client: Client) -> None:
+async def test_a_cancelled_segment_is_not_heard_and_the_next_is(client: AsyncClient) -> None:
     async def pieces() -> AsyncIterator[Piece]:
         yield LONG_TEXT + " "
         yield Flush()
         yield CancelSegment(0)
         yield "This comes after."
 
-    ends = [
-        chunk.segment_end async for chunk in client.stream_text(pieces(), seed=1, render=QUICK) if chunk.segment_end
-    ]
+    stream = client.stream_text(pieces(), seed=1, render=QUICK)
+    ends = [end async for chunk in stream for end in chunk.segment_ends]
 
     assert [end.index for end in ends] == [0, 1]
     assert ends[0].finish_reason == "cancelled"
@@ -202,7 +199,7 @@ async def test_a_cancelled_segment_is_not_heard_and_the_next_is(client: Client) 
 
 
 @pytest.mark.parametrize("rate", [8000, 44100])
-async def test_a_recording_of_ones_own_becomes_a_voice(client: Client, rate: int) -> None:
+async def test_a_recording_of_ones_own_becomes_a_voice(client: AsyncClient, rate: int) -> None:
     """The same recording under two names is one voice; deleting both names removes it."""
     import io
 
@@ -210,7 +207,7 @@ async def test_a_recording_of_ones_own_becomes_a_voice(client: Client, rate: int
 
     reference = await client.synthesize(LONG_TEXT, seed=1, render=QUICK)
     file = io.BytesIO()
-    soundfile.write(file, reference.as_float(), rate, format="FLAC")
+    soundfile.write(file, reference.samples, rate, format="FLAC")
     created = await client.voices.create(f"mine-{rate}", file.getvalue())
     also = await client.voices.create(f"mine-too-{rate}", file.getvalue())
     speech = await client.synthesize(TEXT, seed=1, voice=f"mine-{rate}", render=QUICK)

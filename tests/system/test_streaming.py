@@ -7,7 +7,7 @@ import itertools
 import json
 from pathlib import Path
 
-from triptych import Client, Render
+from triptych import AsyncClient, Render
 
 from bench.local import LocalSystem
 from tests.system.conftest import LONG_TEXT, QUICK
@@ -26,13 +26,15 @@ def events(system: LocalSystem, process: str, name: str) -> list[Event]:
     return [event for event in parsed if event["event"] == name]
 
 
-async def speak(client: Client, text: str, seed: int, render: Render = QUICK) -> str:
+async def speak(client: AsyncClient, text: str, seed: int, render: Render = QUICK) -> str:
     stream = client.synthesize_stream(text, seed=seed, render=render)
     ids = [chunk.utterance.utterance_id async for chunk in stream if chunk.utterance]
     return ids[0]
 
 
-async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(client: Client, system: LocalSystem) -> None:
+async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(
+    client: AsyncClient, system: LocalSystem
+) -> None:
     """At the model's own number of steps."""
     utterance = await speak(client, LONG_TEXT, 1, Render())
     passed = chunk_events(system, utterance)
@@ -48,7 +50,7 @@ async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(client: 
     assert codes_after > 10, "PCM came only with the last codes"
 
 
-async def test_decode_steps_of_two_utterances_interleave(client: Client, system: LocalSystem) -> None:
+async def test_decode_steps_of_two_utterances_interleave(client: AsyncClient, system: LocalSystem) -> None:
     utterances = await asyncio.gather(speak(client, LONG_TEXT, 1), speak(client, LONG_TEXT, 2))
     codes = [event["utterance_id"] for event in chunk_events(system, *utterances) if event["stage"] == "gpt"]
     changes = sum(one != two for one, two in itertools.pairwise(codes))
@@ -57,7 +59,7 @@ async def test_decode_steps_of_two_utterances_interleave(client: Client, system:
     assert changes > 20
 
 
-async def test_two_utterances_share_steps_of_the_gpt_engine(client: Client, system: LocalSystem) -> None:
+async def test_two_utterances_share_steps_of_the_gpt_engine(client: AsyncClient, system: LocalSystem) -> None:
     utterances = await asyncio.gather(speak(client, LONG_TEXT, 1), speak(client, LONG_TEXT, 2))
     ends = events(system, "gpt_worker", "run_ended")
 

@@ -2,90 +2,137 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import Iterator
 
 import click
 from rich.table import Table
 
-from triptych.client import Client
-from triptych.commands.connection import address_option, output, run, timeout_option
-from triptych.health import Health
-from triptych.models import Model
+from triptych.commands.connection import Server, run, server_options
+from triptych.commands.output import json_option, print_json, print_out, print_title
+from triptych.models import Limits, Model, Parameter
+from triptych.status import ModelStatus, StageStatus, SystemStatus, WorkerStatus
 
-_HEALTH_COLUMNS = ("NAME", "STATE", "MODEL", "REVISION", "DEVICE", "PROVIDER", "DTYPE", "SLOTS", "WORKER")
+_HEALTH_COLUMNS = ("STAGE", "STATE", "MODEL", "REVISION", "DEVICE", "PROVIDER", "DTYPE", "FREE SLOTS", "MEMORY")
+_WORKER_COLUMN = "WORKER"
 
 
 @click.command()
-@address_option
-@timeout_option(10.0)
-def health(address: str, timeout: float) -> None:
-    """Show whether the server and each stage of its models serve.
+@json_option
+@server_options(10.0)
+def health(server: Server, as_json: bool) -> None:
+    """Show the state of the server and of each worker of its models.
 
     Exits with 1 when the server would not take a request to speak.
     """
 
-    async def ask() -> tuple[Health, tuple[Model, ...]]:
-        async with Client(address, timeout=timeout) as client:
-            return await asyncio.gather(client.health(), client.models())
+    async def ask() -> SystemStatus:
+        async with server.client() as client:
+            return await client.status()
 
-    state, known = run(ask())
-    table = Table(*_HEALTH_COLUMNS, box=None)
-    table.add_row("gateway", "serving" if state.is_serving else "not serving")
-    missing = dict(state.stages)
-    for model in known:
+    status = run(ask())
+    if as_json:
+        print_json(status)
+    else:
+        print_out(_gateway(status), _workers(status))
+    sys.exit(0 if status.is_serving else 1)
+
+
+def _gateway(status: SystemStatus) -> str:
+    queue = f"{status.queue_depth} of at most {status.max_queue} wait"
+    return f"gateway {_serving(status.is_serving)}: version {status.version}, up {status.uptime_seconds:.0f} s, {queue}"
+
+
+def _workers(status: SystemStatus) -> Table:
+    table = Table(*_HEALTH_COLUMNS, _WORKER_COLUMN, box=None)
+    for model in status.models:
         for stage in model.stages:
-            missing.pop(stage.name, None)
-            table.add_row(
-                stage.name,
-                "serving" if stage.is_serving else "not serving",
-                model.name,
-                model.revision,
-                stage.device,
-                stage.provider,
-                stage.dtype,
-                str(stage.slots),
-                stage.worker,
-            )
-    for name, is_serving in missing.items():
-        table.add_row(name, "serving" if is_serving else "not serving")
-    output().print(table)
-    sys.exit(0 if state.is_serving else 1)
+            for row in _rows(model, stage):
+                table.add_row(*row)
+    return table
+
+
+def _rows(model: ModelStatus, stage: StageStatus) -> Iterator[tuple[str, ...]]:
+    if not stage.workers:
+        yield (stage.name, _serving(stage.is_serving), model.name, model.revision)
+    for worker in stage.workers:
+        place = (worker.device, worker.provider, worker.dtype, f"{worker.free_slots} of {worker.slots}")
+        yield (stage.name, worker.state, model.name, model.revision, *place, _memory(worker), _name(worker))
+
+
+def _serving(is_serving: bool) -> str:
+    return "serving" if is_serving else "not serving"
+
+
+def _memory(worker: WorkerStatus) -> str:
+    if not worker.memory_total_bytes:
+        return ""
+    return f"{worker.memory_used_bytes / 1e9:.1f} of {worker.memory_total_bytes / 1e9:.1f} GB"
+
+
+def _name(worker: WorkerStatus) -> str:
+    return f"{worker.worker} at {worker.address}" if worker.address else worker.worker
 
 
 @click.command()
-@address_option
-@timeout_option(10.0)
-def models(address: str, timeout: float) -> None:
+@json_option
+@server_options(10.0)
+def models(server: Server, as_json: bool) -> None:
     """List the server's models, what they can do and what a request may set."""
 
     async def ask() -> tuple[Model, ...]:
-        async with Client(address, timeout=timeout) as client:
+        async with server.client() as client:
             return await client.models()
 
-    console = output()
-    for model in run(ask()):
-        default = " (default)" if model.is_default else ""
-        console.print(f"{model.name}{default}", style="bold")
-        table = Table(box=None, show_header=False, padding=(0, 2))
-        limits = model.limits
-        table.add_row("revision", model.revision)
-        table.add_row("languages", ", ".join(model.languages))
-        table.add_row("sample rate", f"{model.sample_rate_hz} Hz")
-        table.add_row("can", ", ".join(model.capabilities))
-        table.add_row("stages", " > ".join(stage.name for stage in model.stages))
-        table.add_row(
-            "text",
-            f"at most {limits.max_unary_characters} characters at once, {limits.max_stream_characters} streamed",
-        )
-        table.add_row(
-            "recording",
-            f"at most {limits.max_voice_seconds:g} s and {limits.max_voice_bytes / 1e6:g} MB",
-        )
-        for parameter in model.parameters:
-            table.add_row(
-                parameter.name,
-                f"{parameter.minimum:g} to {parameter.maximum:g}, default {parameter.default:g}"
-                + (f": {parameter.description}" if parameter.description else ""),
-            )
-        console.print(table)
+    found = run(ask())
+    if as_json:
+        print_json(found)
+        return
+    for model in found:
+        print_title(f"{model.name}{' (default)' if model.is_default else ''}")
+        print_out(_facts(model), _parameters(model))
+
+
+def _facts(model: Model) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    rows = {
+        "revision": model.revision,
+        "languages": ", ".join(model.languages),
+        "voices": ", ".join(mode.replace("_", " ") for mode in model.voice_modes),
+        "speakers": ", ".join(model.speakers),
+        "can": ", ".join(model.capabilities),
+        "sample rate": f"{model.sample_rate_hz} Hz",
+        "encodings": ", ".join(model.encodings),
+        "policies": ", ".join(model.policies),
+        "text rules": ", ".join(model.text_rules),
+        "stages": " > ".join(dict.fromkeys(stage.name for stage in model.stages)),
+        **_limits(model.limits),
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _limits(limits: Limits) -> dict[str, str]:
+    return {
+        "text": f"at most {limits.max_unary_characters} characters at once, {limits.max_stream_characters} streamed, "
+        f"{limits.max_segment_tokens} tokens in a segment, {limits.max_glossary_terms} glossary terms",
+        "recording": f"{limits.min_voice_seconds:g} to {limits.max_voice_seconds:g} s, of which the first "
+        f"{limits.used_voice_seconds:g} s are used; at most {limits.max_voice_bytes / 1e6:g} MB, "
+        f"{limits.max_inline_voice_bytes / 1e6:g} MB with a request",
+        "sound": f"{limits.min_sample_rate_hz} to {limits.max_sample_rate_hz} Hz, in pieces of "
+        f"{limits.min_chunk_ms} to {limits.max_chunk_ms} ms, or as rendered",
+    }
+
+
+def _parameters(model: Model) -> Table:
+    table = Table("PARAMETER", "FROM", "TO", "DEFAULT", "FIELD", "", box=None, padding=(0, 2))
+    for parameter in model.parameters:
+        table.add_row(*_parameter_row(parameter))
+    return table
+
+
+def _parameter_row(parameter: Parameter) -> tuple[str, ...]:
+    numbers = (f"{number:g}" for number in (parameter.minimum, parameter.maximum, parameter.default))
+    return (parameter.name, *numbers, parameter.field, parameter.description)

@@ -24,7 +24,7 @@ def read_text(text: str | None, file: str | None) -> str | None:
         return text
     if file is not None and file != "-":
         try:
-            return Path(file).read_text("utf-8")
+            return Path(file).read_text("utf-8-sig")
         except OSError as error:
             raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
         except UnicodeDecodeError:
@@ -53,7 +53,7 @@ async def pieces_of_stdin() -> AsyncIterator[str]:
 
     # A daemon, because a read of a terminal or a pipe cannot be interrupted.
     threading.Thread(target=read, daemon=True).start()
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
     try:
         while data := await arrived.get():
             if piece := decoder.decode(data):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-
 from protos.tts.stages.v1 import stage_pb2
 from services.common import tensors
 from services.common.arrays import Tensors
-from services.common.errors import InvalidRequestError, WrongModelError
+from services.common.errors import InvalidRequestError
+from services.common.reasons import Reason
+from services.common.stage import checks
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session, Stats
 from services.common.stage.spec import Edge, ParamSpec, StageSpec, TensorSpec, VoiceStep
@@ -32,15 +32,7 @@ def spec_to_proto(spec: StageSpec, *, worker: str) -> stage_pb2.DescribeResponse
         model=stage_pb2.ModelIdentity(name=spec.model, revision=spec.revision),
         takes=_edge_to_proto(spec.takes),
         gives=_edge_to_proto(spec.gives),
-        voice_steps=[
-            stage_pb2.VoiceStep(
-                name=step.name,
-                takes=[item.name for item in step.takes],
-                gives=step.gives,
-                max_audio_seconds=step.max_audio_seconds,
-            )
-            for step in spec.voice_steps
-        ],
+        voice_steps=[_step_to_proto(step) for step in spec.voice_steps],
         conditions=[_tensor_spec_to_proto(item) for item in spec.conditions],
         options=[_tensor_spec_to_proto(item) for item in spec.options],
         params=[_param_to_proto(item) for item in spec.params],
@@ -50,6 +42,10 @@ def spec_to_proto(spec: StageSpec, *, worker: str) -> stage_pb2.DescribeResponse
         device=stage_pb2.Device(name=device.name, kind=device.kind, provider=device.provider, dtype=device.dtype),
         languages=spec.languages,
         text=stage_pb2.TextSpec(max_tokens_per_segment=spec.max_tokens_per_segment),
+        voice_modes=[stage_pb2.VoiceMode.ValueType(int(mode)) for mode in spec.voice_modes],
+        speakers=spec.speakers,
+        takes_instruction=spec.takes_instruction,
+        option_steps=[_step_to_proto(step) for step in spec.option_steps],
     )
 
 
@@ -88,11 +84,15 @@ def policy_from_proto(message: stage_pb2.Policy, default: Policy) -> Policy:
         value = getattr(policy, name)
         if not least <= value <= most:
             raise InvalidRequestError(
-                f"{name} is {value:g}; {least:g} to {most:g} is allowed", field=f"open.policy.{name}"
+                f"{name} is {value:g}; {least:g} to {most:g} is allowed",
+                field=f"open.policy.{name}",
+                reason=Reason.OUT_OF_RANGE,
             )
     if policy.max_window_codes < policy.first_window_codes:
         raise InvalidRequestError(
-            "max_window_codes is less than first_window_codes", field="open.policy.max_window_codes"
+            "max_window_codes is less than first_window_codes",
+            field="open.policy.max_window_codes",
+            reason=Reason.FIELD_CONFLICT,
         )
     return policy
 
@@ -102,51 +102,27 @@ def session_from_open(message: stage_pb2.Open, spec: StageSpec, *, time_left_sec
 
     Raises:
         WrongModelError: It is meant for another model or revision.
-        InvalidRequestError: A parameter or tensor is unknown or out of range.
+        InvalidRequestError: A field holds what the stage does not have, or what is out of range.
     """
-    check_model(message.model, spec, field="open.model")
+    checks.check_model(message.model.name, message.model.revision, spec, field="open.model")
+    checks.check_instruction(message.instruction, spec)
+    checks.check_speaker(message.speaker, spec)
+    checks.check_language(message.language, spec)
     has_policy = message.HasField("policy")
     return Session(
         utterance_id=message.utterance_id,
         seed=message.seed,
         policy=policy_from_proto(message.policy, spec.default_policy) if has_policy else spec.default_policy,
-        params=_params(message, spec),
+        params=checks.complete_params(message.params, spec),
         options=_options(message, spec),
         voice={},
         resume=_resume(message),
         priority=message.priority,
         deadline=_deadline(message, time_left_seconds),
+        instruction=message.instruction,
+        speaker=message.speaker,
+        language=message.language,
     )
-
-
-def check_model(model: stage_pb2.ModelIdentity, spec: StageSpec, *, field: str) -> None:
-    """Raise WrongModelError when a model or revision is asked for that this stage does not serve."""
-    for what, asked, have in (("model", model.name, spec.model), ("revision", model.revision, spec.revision)):
-        if asked and asked != have:
-            raise WrongModelError(
-                f"{what} {asked!r} is asked for; this worker serves {have!r}",
-                field=f"{field}.{what}",
-                stage=spec.stage,
-            )
-
-
-def check_voice(voice: Tensors, spec: StageSpec) -> None:
-    """Raise InvalidRequestError unless the tensors are what the stage needs of a voice."""
-    check_named(voice, spec.conditions, field="voice.tensors")
-
-
-def check_voice_step(given: Tensors, step: VoiceStep) -> None:
-    """Raise InvalidRequestError unless the tensors are what the voice step takes."""
-    check_named(given, step.takes, field="tensors")
-    for name, array in given.items():
-        rate = name.removeprefix("audio_")
-        if not rate.isdigit():
-            continue
-        least, most = int(rate) // 2, int(int(rate) * step.max_audio_seconds) + 1
-        if not least <= len(array) <= most:
-            raise InvalidRequestError(
-                f"{name} has {len(array)} samples; {least} to {most} are allowed", field=f"tensors[{name}]"
-            )
 
 
 def chunk_to_proto(chunk: Chunk) -> stage_pb2.Chunk:
@@ -160,6 +136,10 @@ def chunk_to_proto(chunk: Chunk) -> stage_pb2.Chunk:
 
 
 def chunk_from_proto(message: stage_pb2.Chunk) -> Chunk:
+    """Raise InvalidRequestError when a tensor or the finish reason is none."""
+    if message.finish_reason not in stage_pb2.FinishReason.values():
+        allowed = ", ".join(stage_pb2.FinishReason.keys())
+        raise InvalidRequestError(f"the finish reason is not one of: {allowed}", field="chunk.finish_reason")
     return Chunk(
         segment=message.segment,
         start=message.start,
@@ -179,53 +159,10 @@ def stats_to_proto(stats: Stats) -> stage_pb2.RunStats:
     )
 
 
-def _params(message: stage_pb2.Open, spec: StageSpec) -> dict[str, float]:
-    known = {param.name: param for param in spec.params}
-    values = {param.name: param.default for param in spec.params}
-    for name, value in message.params.items():
-        param = known.get(name)
-        if param is None:
-            allowed = ", ".join(known) or "none"
-            raise InvalidRequestError(f"parameter {name!r} is not one of: {allowed}", field=f"open.params[{name}]")
-        if not param.minimum <= value <= param.maximum or (param.is_integer and value != int(value)):
-            kind = "whole numbers " if param.is_integer else ""
-            raise InvalidRequestError(
-                f"{name} is {value:g}; {kind}{param.minimum:g} to {param.maximum:g} are allowed",
-                field=f"open.params[{name}]",
-            )
-        values[name] = value
-    return values
-
-
 def _options(message: stage_pb2.Open, spec: StageSpec) -> Tensors:
     options = tensors.from_proto(message.options)
-    optional = tuple(TensorSpec(item.name, item.dtype, item.shape, is_optional=True) for item in spec.options)
-    check_named(options, optional, field="open.options")
+    checks.check_options(options, spec)
     return options
-
-
-def check_named(given: Tensors, specs: tuple[TensorSpec, ...], *, field: str) -> None:
-    """Raise InvalidRequestError unless the arrays are those of the specs, of their kind, not empty and finite."""
-    known = {spec.name: spec for spec in specs}
-    for name in given:
-        if name not in known:
-            allowed = ", ".join(known) or "none"
-            raise InvalidRequestError(f"tensor {name!r} is not one of: {allowed}", field=field)
-    for name, spec in known.items():
-        array = given.get(name)
-        if array is None:
-            if not spec.is_optional:
-                raise InvalidRequestError(f"tensor {name!r} is missing", field=field)
-            continue
-        if not spec.accepts(array.dtype.name, array.shape):
-            raise InvalidRequestError(
-                f"tensor {name!r} is {array.dtype.name} {list(array.shape)}, not {spec.dtype} {list(spec.shape)}",
-                field=f"{field}[{name}]",
-            )
-        if not array.size or not np.isfinite(array).all():
-            raise InvalidRequestError(
-                f"tensor {name!r} is empty or holds numbers that are not finite", field=f"{field}[{name}]"
-            )
 
 
 def _resume(message: stage_pb2.Open) -> ResumePoint | None:
@@ -233,7 +170,11 @@ def _resume(message: stage_pb2.Open) -> ResumePoint | None:
         return None
     resume = message.resume
     if resume.next_index < 0:
-        raise InvalidRequestError(f"next_index is {resume.next_index}; 0 or more is allowed", field="open.resume")
+        raise InvalidRequestError(
+            f"next_index is {resume.next_index}; 0 or more is allowed",
+            field="open.resume.next_index",
+            reason=Reason.OUT_OF_RANGE,
+        )
     return ResumePoint(resume.segment, resume.next_index, tensors.from_proto(resume.state))
 
 
@@ -259,6 +200,15 @@ def _edge_to_proto(edge: Edge) -> stage_pb2.Edge:
         sample_rate_hz=edge.sample_rate_hz,
         tensors=[_tensor_spec_to_proto(item) for item in edge.tensors],
         look_ahead=edge.look_ahead,
+    )
+
+
+def _step_to_proto(step: VoiceStep) -> stage_pb2.VoiceStep:
+    return stage_pb2.VoiceStep(
+        name=step.name,
+        takes=[item.name for item in step.takes],
+        gives=step.gives,
+        max_audio_seconds=step.max_audio_seconds,
     )
 
 

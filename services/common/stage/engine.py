@@ -38,13 +38,18 @@ class Engine(Protocol):
         """Whether a step could do something for this session."""
 
     def step(self, sessions: Sequence[Session]) -> list[Output]:
-        """Do one step for each session. Any exception that leaves here ends the process."""
+        """Do one step for each session.
+
+        Raises:
+            OverloadedError: The device has no memory for this batch; all of its sessions are refused.
+            Exception: Any other ends the process.
+        """
 
     def close(self, session: Session) -> None:
         """Free all that the session holds; also called when it was never opened."""
 
     def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
-        """Compute one voice step; called from a thread of its own."""
+        """Compute one voice or option step of the spec; called from a thread of its own."""
 
     def warm_up(self) -> None:
         """Pass one utterance through the stage, so that the first caller does not pay for it."""

@@ -26,13 +26,19 @@ class StageLoop:
     """Owns the engine's thread and its sessions.
 
     Everything that touches the engine is a command, run on the engine's thread between two steps.
+
+    Args:
+        engine: What computes.
+        max_batch_size: Sessions that share a step.
+        batch_window_seconds: How long a step waits for more sessions when fewer are ready than are open.
     """
 
-    def __init__(self, engine: Engine, *, max_batch_size: int) -> None:
+    def __init__(self, engine: Engine, *, max_batch_size: int, batch_window_seconds: float = 0.0) -> None:
         self.engine = engine
         self.steps = 0
         self.is_draining = False
         self._max_batch_size = max_batch_size
+        self._window = scheduler.BatchWindow(batch_window_seconds, max_batch_size=max_batch_size)
         self._sessions: set[Session] = set()
         self._commands: deque[Command] = deque()
         self._work = asyncio.Event()
@@ -126,9 +132,11 @@ class StageLoop:
                 session.outbox.put_nowait(None)
 
     async def _wait(self) -> None:
-        """Sleep until there is work, or until the next deadline passes."""
-        deadlines = [s.deadline for s in self._sessions if s.deadline is not None and not s.has_failed]
-        timeout = max(0.0, min(deadlines) - time.monotonic()) + 0.001 if deadlines else None
+        """Sleep until there is work, or until the next deadline or the batch window passes."""
+        ends = [s.deadline for s in self._sessions if s.deadline is not None and not s.has_failed]
+        if self._window.until is not None:
+            ends.append(self._window.until)
+        timeout = max(0.0, min(ends) - time.monotonic()) + 0.001 if ends else None
         try:
             await asyncio.wait_for(self._work.wait(), timeout)
         except TimeoutError:
@@ -162,7 +170,9 @@ class StageLoop:
             and not (session.is_late or session.has_failed or session.is_closed)
             and self.engine.is_ready(session)
         ]
-        batch = scheduler.pick(ready, max_batch_size=self._max_batch_size)
+        num_open = sum(not (session.has_failed or session.is_closed) for session in sessions)
+        is_held = self._window.holds(num_ready=len(ready), num_open=num_open, now=time.monotonic())
+        batch = [] if is_held else scheduler.pick(ready, max_batch_size=self._max_batch_size)
         if batch:
             outputs += self._step(batch)
         for session, output in outputs:
@@ -172,7 +182,15 @@ class StageLoop:
 
     def _step(self, batch: list[Session]) -> list[Output]:
         started = time.monotonic()
-        outputs = self.engine.step(batch)
+        try:
+            outputs = self.engine.step(batch)
+        except OverloadedError as error:
+            # The device had no memory for them together: they go, the others and the process stay.
+            logger.warning("step_refused", stage=self.engine.spec.stage, batch_size=len(batch), error=error.message)
+            stage, seconds = self.engine.spec.stage, error.retry_after_seconds
+            outputs = [
+                (session, OverloadedError(error.message, retry_after_seconds=seconds, stage=stage)) for session in batch
+            ]
         ended = time.monotonic()
         self.steps += 1
         stage = self.engine.spec.stage

@@ -11,7 +11,8 @@ from protos.tts.stages.v1 import stage_pb2
 from services.common import tensors
 from services.common.arrays import Tensors
 from services.common.errors import InvalidRequestError, TtsError
-from services.common.stage import convert
+from services.common.reasons import Reason
+from services.common.stage import checks, convert
 from services.common.stage.loop import StageLoop
 from services.common.stage.session import InputOrder, Session
 from services.common.stage.voice_cache import VoiceCache
@@ -91,8 +92,11 @@ class Run:
             self._loop.cancel_segment(self._session, request.cancel_segment.segment)
         elif kind == "end":
             self._has_end = True
+        elif kind is None:
+            raise InvalidRequestError("a message holds nothing", field="message", reason=Reason.MESSAGE_EMPTY)
         else:
-            raise InvalidRequestError(f"message {kind!r} is not allowed after open", field="message")
+            reason = Reason.CONFIG_REPEATED if kind == "open" else Reason.FIELD_INVALID
+            raise InvalidRequestError(f"message {kind!r} is not allowed after open", field="message", reason=reason)
 
     def _take_chunk(self, message: stage_pb2.Chunk) -> None:
         self._received += 1
@@ -128,7 +132,7 @@ async def open_session(
     Yields NeedVoice when the voice is not here, and last the session.
     """
     if first.WhichOneof("message") != "open":
-        raise InvalidRequestError("the first message must be open", field="message")
+        raise InvalidRequestError("the first message must be open", field="message", reason=Reason.CONFIG_MISSING)
     spec = loop.engine.spec
     session = convert.session_from_open(first.open, spec, time_left_seconds=time_left_seconds)
     voice_hash = first.open.voice_hash
@@ -138,7 +142,7 @@ async def open_session(
             loop.refuse_if_full()
             yield stage_pb2.NeedVoice(voice_hash=voice_hash)
             voice = await _read_voice(requests, voice_hash)
-            convert.check_voice(voice, spec)
+            checks.check_voice(voice, spec)
             voices.put(voice_hash, voice)
         session.voice = voice
     loop.open(session)
@@ -152,6 +156,6 @@ async def _read_voice(requests: Requests, voice_hash: str) -> Tensors:
         voice = tensors.from_proto(request.voice.tensors)
         found = tensors.digest(voice)
         if found != voice_hash:
-            raise InvalidRequestError(f"the voice's hash is {found}, not {voice_hash!r}", field="voice")
+            raise checks.tensor_error(f"the voice's hash is {found}, not {voice_hash!r}", "voice")
         return voice
     raise InvalidRequestError("the stream ended before the voice came", field="voice")

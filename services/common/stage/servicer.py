@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import structlog
 
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
-from services.common import tensors, traces
-from services.common.errors import InvalidRequestError
-from services.common.stage import convert
+from services.common import memory, tensors, traces
+from services.common.errors import InvalidRequestError, TtsError
+from services.common.memory import MemoryGauge, MemoryUse
+from services.common.reasons import Reason
+from services.common.stage import checks, convert
 from services.common.stage.loop import StageLoop
 from services.common.stage.run import Run, open_session
 from services.common.stage.session import Session
+from services.common.stage.spec import VoiceStep
 from services.common.stage.voice_cache import VoiceCache
 
 logger = structlog.get_logger(__name__)
@@ -32,13 +36,16 @@ class StageServicer(stage_pb2_grpc.StageServicer):
     Args:
         loop: What moves sessions through the engine.
         worker: This process's name in logs and answers.
+        gauge: Reads the memory of the engine's device; asked ten times a second.
     """
 
-    def __init__(self, loop: StageLoop, *, worker: str) -> None:
+    def __init__(self, loop: StageLoop, *, worker: str, gauge: Callable[[], MemoryUse] | None = None) -> None:
         self._loop = loop
         self._worker = worker
         self._spec = loop.engine.spec
         self._voices = VoiceCache()
+        kind = self._spec.device.kind
+        self._memory = gauge or MemoryGauge(lambda: memory.device_memory(kind))
 
     async def Describe(self, request: stage_pb2.DescribeRequest, context: Context) -> stage_pb2.DescribeResponse:
         return convert.spec_to_proto(self._spec, worker=self._worker)
@@ -46,25 +53,26 @@ class StageServicer(stage_pb2_grpc.StageServicer):
     async def EncodeVoice(
         self, request: stage_pb2.EncodeVoiceRequest, context: Context
     ) -> stage_pb2.EncodeVoiceResponse:
-        convert.check_model(request.model, self._spec, field="model")
-        step = next((step for step in self._spec.voice_steps if step.name == request.step), None)
-        if step is None:
-            allowed = ", ".join(step.name for step in self._spec.voice_steps) or "none"
-            raise InvalidRequestError(f"voice step {request.step!r} is not one of: {allowed}", field="step")
-        given = tensors.from_proto(request.tensors)
-        convert.check_voice_step(given, step)
-        made = await self._loop.encode_voice(step.name, given)
+        with self._named():
+            checks.check_model(request.model.name, request.model.revision, self._spec, field="model")
+            step = self._step(request.step)
+            given = tensors.from_proto(request.tensors)
+            checks.check_voice_step(given, step)
+            made = await self._loop.encode_voice(step.name, given)
         return stage_pb2.EncodeVoiceResponse(tensors=tensors.to_proto(made))
 
     async def Heartbeat(
         self, request: stage_pb2.HeartbeatRequest, context: Context
     ) -> AsyncIterator[stage_pb2.HeartbeatResponse]:
         while True:
+            use = self._memory()
             yield stage_pb2.HeartbeatResponse(
                 engine_steps=self._loop.steps,
                 free_slots=max(self._loop.free_slots, 0),
                 slots=self._spec.slots,
                 is_draining=self._loop.is_draining,
+                memory_used_bytes=use.used_bytes,
+                memory_total_bytes=use.total_bytes,
             )
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
@@ -74,14 +82,19 @@ class StageServicer(stage_pb2_grpc.StageServicer):
         requests = aiter(request_iterator)
         first = await anext(requests, None)
         if first is None:
-            raise InvalidRequestError("the stream ended before open", field="message")
+            raise InvalidRequestError(
+                "the stream ended before open",
+                field="message",
+                reason=Reason.CONFIG_MISSING,
+                stage=self._spec.stage,
+            )
         session: Session | None = None
         started = time.monotonic()
         # Bound for good, not for a block: the interceptor logs failures after this method has ended.
         structlog.contextvars.bind_contextvars(
             utterance_id=first.open.utterance_id, session_id=first.open.session_id, stage=self._spec.stage
         )
-        with traces.server_span(f"{self._spec.stage}.Run", context.invocation_metadata()):
+        with self._named(), traces.server_span(f"{self._spec.stage}.Run", context.invocation_metadata()):
             try:
                 async for step in open_session(
                     first,
@@ -110,3 +123,20 @@ class StageServicer(stage_pb2_grpc.StageServicer):
                         compute_ms=round(1000 * session.stats.compute_seconds, 1),
                         batch_size=session.stats.max_batch_size,
                     )
+
+    def _step(self, name: str) -> VoiceStep:
+        steps = (*self._spec.voice_steps, *self._spec.option_steps)
+        for step in steps:
+            if step.name == name:
+                return step
+        allowed = ", ".join(step.name for step in steps) or "none"
+        raise InvalidRequestError(f"the step is not one of: {allowed}", field="step", reason=Reason.OUT_OF_RANGE)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the stage's name on errors that were raised where it is not known."""
+        try:
+            yield
+        except TtsError as error:
+            error.stage = error.stage or self._spec.stage
+            raise

@@ -9,6 +9,7 @@ from enum import IntEnum
 
 from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError, TtsError
+from services.common.stage import checks
 from services.common.stage.policy import Policy
 from services.common.stage.spec import Edge
 
@@ -71,6 +72,12 @@ class Session:
     priority: int = 0
     deadline: float | None = None
     """On `time.monotonic`'s clock."""
+    instruction: str = ""
+    """How to speak, in words; empty unless the stage takes instructions."""
+    speaker: str = ""
+    """One of the stage's own speakers, or empty."""
+    language: str = ""
+    """BCP-47 tag, or empty when it was left to the text."""
 
     used: int = 0
     """Chunks that came and are used up, or dropped; `SegmentQueue` counts them."""
@@ -102,11 +109,10 @@ class InputOrder:
     """
 
     def __init__(self, edge: Edge, first_segment: int | None, first_start: int) -> None:
-        self._specs = {spec.name: spec for spec in edge.tensors}
+        self._specs = edge.tensors
         self._segment = first_segment
         self._next = first_start
         self._has_ended = False
-        self._is_resumed = first_segment is not None
 
     def check(self, chunk: Chunk) -> None:
         """Raise InvalidRequestError when the chunk does not follow the one before."""
@@ -138,22 +144,7 @@ class InputOrder:
             self._has_ended = True
 
     def _check_tensors(self, chunk: Chunk) -> None:
-        unknown = set(chunk.tensors) - set(self._specs)
-        if unknown:
-            allowed = ", ".join(self._specs)
-            raise InvalidRequestError(f"tensor {min(unknown)!r} is not one of {allowed}", field="chunk.tensors")
-        lengths = set()
-        for name, spec in self._specs.items():
-            array = chunk.tensors.get(name)
-            if array is None:
-                if spec.is_optional:
-                    continue
-                raise InvalidRequestError(f"tensor {name!r} is missing", field="chunk.tensors")
-            if not spec.accepts(array.dtype.name, array.shape):
-                raise InvalidRequestError(
-                    f"tensor {name!r} is {array.dtype.name} {list(array.shape)}, not {spec.dtype} {list(spec.shape)}",
-                    field=f"chunk.tensors[{name}]",
-                )
-            lengths.add(len(array))
+        checks.check_kinds(chunk.tensors, self._specs, field="chunk.tensors")
+        lengths = {len(array) for array in chunk.tensors.values()}
         if len(lengths) > 1:
-            raise InvalidRequestError(f"tensors have different lengths {sorted(lengths)}", field="chunk.tensors")
+            raise checks.tensor_error(f"tensors have different lengths {sorted(lengths)}", "chunk.tensors")

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from services.common.settings import ServiceSettings
+from services.common.devices import checked_device
+from services.common.settings import Model, Runtime, ServiceSettings
+
+Device = Annotated[str, AfterValidator(checked_device)]
 
 
 class StageSettings(ServiceSettings):
     """Each worker adds its own environment prefix and default ports."""
 
-    model_dir: Path = Path("models/mini")
+    model_dir: Model[Path] = Path("models/mini")
     """Checkpoint directory in the official layout; the embedded small one unless set."""
 
-    slots: int = Field(default=4, ge=1, le=256)
+    slots: Runtime[int] = Field(default=4, ge=1, le=256)
     """Utterances that can be in work at once; one more is refused."""
 
-    max_batch_size: int = Field(default=8, ge=1, le=256)
+    max_batch_size: Runtime[int] = Field(default=8, ge=1, le=256)
     """Utterances that share one step of the engine."""
 
-    threads: int = Field(default=1, ge=1, le=64)
+    batch_window_ms: Runtime[float] = Field(default=0.0, ge=0, le=20)
+    """How long a step waits for further utterances when fewer are ready than are open; 0 never waits."""
+
+    threads: Runtime[int] = Field(default=1, ge=1, le=64)
     """CPU threads of one step."""
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
-    """auto takes the first GPU that the process can see, and the CPU where there is none."""
+    device: Runtime[Device] = "auto"
+    """auto, cpu, cuda or cuda:N. auto takes the first GPU that the process can see, and where there is none the
+    CPU, which the log says; cuda fails without a GPU."""
+
+    dtype: Runtime[Literal["auto", "fp32", "fp16", "bf16"]] = "auto"
+    """Numbers of the heavy steps; auto is fp32 on every device. Part of the model's revision: give all workers of a
+    model the same (TTS_DTYPE), since stages of different revisions make no pipeline. The vocoder computes in fp32."""
+
+    gpu_memory_mb: Runtime[int] = Field(default=0, ge=0)
+    """The most GPU memory, in MiB, that tensors of this process may take; 0 sets no limit. Ignored on a CPU."""

@@ -17,6 +17,14 @@ class EdgeKind(IntEnum):
     PCM = 4
 
 
+class VoiceMode(IntEnum):
+    """How a request may say whose voice it wants. Numbers equal those of the proto."""
+
+    NAMED = 1
+    REFERENCE = 2
+    REFERENCE_WITH_TRANSCRIPT = 3
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     name: str
@@ -63,7 +71,7 @@ class Edge:
 class VoiceStep:
     name: str
     takes: tuple[TensorSpec, ...]
-    """``audio_<rate>`` comes from the recording."""
+    """``audio_<rate>`` and ``transcript`` come from the recording, ``emotion_text`` from the request."""
     gives: tuple[str, ...]
     max_audio_seconds: float = 15.0
 
@@ -91,6 +99,14 @@ class StageSpec:
     options: tuple[TensorSpec, ...] = ()
     params: tuple[ParamSpec, ...] = ()
     languages: tuple[str, ...] = ()
+    """BCP-47 tags; a stage that does not care about the language names none."""
     max_tokens_per_segment: int = 0
+    voice_modes: tuple[VoiceMode, ...] = ()
+    """Named by the stages that need to know whose voice it is."""
+    speakers: tuple[str, ...] = ()
+    """The model's own voices, for `VoiceMode.NAMED`."""
+    takes_instruction: bool = False
+    option_steps: tuple[VoiceStep, ...] = ()
+    """Steps like `voice_steps` whose results go into `options`."""
     input_window_chunks: int = 64
     """How many chunks a caller may send ahead of the engine."""

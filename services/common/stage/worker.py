@@ -11,9 +11,11 @@ import grpc
 import structlog
 
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
-from services.common import VERSION, logs, metrics, traces
+from services.common import VERSION, logs, memory, metrics, traces
 from services.common.checkpoint import CheckpointError
+from services.common.devices import device_index
 from services.common.health import HealthBoard
+from services.common.memory import MemoryGauge
 from services.common.server import run, serve
 from services.common.stage.engine import Engine
 from services.common.stage.loop import StageLoop
@@ -31,6 +33,8 @@ def run_worker(stage: str, settings: StageSettings, load_engine: Callable[[], En
         settings: The worker's settings.
         load_engine: Loads the model, before anything listens: a port that answers is a worker that serves.
     """
+    # CUDA's own order is by speed; this one is also NVML's, so both mean the same GPU by a number.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     logs.configure(f"{stage}_worker", settings.log_level)
     traces.configure(f"{stage}_worker", settings.otlp_endpoint)
     try:
@@ -47,21 +51,33 @@ def run_worker(stage: str, settings: StageSettings, load_engine: Callable[[], En
 async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], Engine]) -> None:
     board = HealthBoard()
     engine = await asyncio.to_thread(_load_and_warm, load_engine)
-    loop = StageLoop(engine, max_batch_size=settings.max_batch_size)
+    loop = StageLoop(
+        engine, max_batch_size=settings.max_batch_size, batch_window_seconds=settings.batch_window_ms / 1000
+    )
+    device = engine.spec.device
+    gauge = MemoryGauge(lambda: memory.device_memory(device.kind, device_index(settings.device)))
     name = f"{stage}-{socket.gethostname()}-{os.getpid()}"
     metrics.SLOTS.labels(stage).set(engine.spec.slots)
     metrics.FREE_SLOTS.labels(stage).set(engine.spec.slots)
     metrics.set_build_info(f"{stage}_worker", version=VERSION, revision=engine.spec.revision)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        stage_pb2_grpc.add_StageServicer_to_server(StageServicer(loop, worker=name), server)
+        stage_pb2_grpc.add_StageServicer_to_server(StageServicer(loop, worker=name, gauge=gauge), server)
         return [stage_pb2.DESCRIPTOR.services_by_name["Stage"].full_name]
 
     def on_drain() -> None:
         loop.is_draining = True
 
     running = asyncio.create_task(loop.run_forever())
-    logger.info("model_loaded", stage=stage, model=engine.spec.model, revision=engine.spec.revision)
+    logger.info(
+        "model_loaded",
+        stage=stage,
+        model=engine.spec.model,
+        revision=engine.spec.revision,
+        device=device.name,
+        provider=device.provider,
+        dtype=device.dtype,
+    )
     try:
         await serve(
             register,

@@ -1,47 +1,77 @@
-"""Terms with a reading of their own (§3.3), from `glossary.yaml` of the checkpoint."""
+"""Terms with a reading of their own (§3.3): of the request, and from `glossary.yaml` of the checkpoint."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
 
 from services.common.checkpoint import CheckpointError
+from services.frontend.text.characters import fold
+from services.frontend.text.spans import SpannedText
 
 Reading = str | Mapping[str, str]
 """How a term is said: in every language, or by language ("zh", "en")."""
 
+# Letters and digits of scripts that put spaces between words: an ideograph is no part of a longer word.
+_LETTER = "0-9A-Za-z\u00aa-\u02af\u0370-\u1fff"
+
 
 class Glossary:
-    """Replaces terms by their readings, longest term first, whatever their case."""
+    """Replaces terms by their readings, whatever their case."""
 
-    def __init__(self, terms: Mapping[str, Reading] | None = None) -> None:
-        self._terms = sorted((terms or {}).items(), key=lambda item: len(item[0]), reverse=True)
+    def __init__(self, terms: Mapping[str, Reading] | None = None, *, first: Iterable[tuple[str, str]] = ()) -> None:
+        self._terms = _longest_first((terms or {}).items())
+        self._first = _longest_first([(fold(SpannedText.of(term)).text, reading) for term, reading in first])
 
-    def apply(self, text: str, language: str, *, is_whole_word: bool = False) -> str:
-        """Return `text` with every term read; a term without this language stays itself.
+    def before(self, terms: Iterable[tuple[str, str]]) -> Glossary:
+        """This glossary with terms that go before its own."""
+        return Glossary(dict(self._terms), first=terms)
 
-        Args:
-            text: Text to look through.
-            language: "zh" or "en".
-            is_whole_word: Leave a term alone inside a longer word; the published form does not.
+    def apply(self, text: SpannedText, language: str) -> SpannedText:
+        """Read every term that stands as a whole word; a term without this language stays as it was written.
+
+        Each place is read once: a reading is not looked through for further terms.
         """
+        terms = self._readings(language)
+        if not terms:
+            return text
+        pattern = _pattern(tuple(term for term, _ in terms))
+        return text.sub(pattern, lambda match: terms[match.lastindex - 1][1] if match.lastindex else match[0])
+
+    def apply_published(self, text: SpannedText, language: str) -> SpannedText:
+        """Read every term, one after the other, inside longer words and earlier readings too."""
         for term, reading in self._terms:
             said = reading if isinstance(reading, str) else reading.get(language, term)
             # Not a template: a reading may hold a backslash.
-            text = _pattern(term, is_whole_word).sub(said.replace("\\", r"\\"), text)
+            text = text.sub(re.compile(re.escape(term), re.IGNORECASE), said.replace("\\", r"\\"))
         return text
 
+    def _readings(self, language: str) -> list[tuple[str, str]]:
+        readings = [
+            (term, reading if isinstance(reading, str) else reading.get(language))
+            for term, reading in [*self._first, *self._terms]
+        ]
+        return [(term, reading) for term, reading in readings if reading is not None]
 
-def _pattern(term: str, is_whole_word: bool) -> re.Pattern[str]:
-    pattern = re.escape(term)
-    if is_whole_word and re.match("[A-Za-z0-9]", term):
-        pattern = "(?<![A-Za-z0-9])" + pattern
-    if is_whole_word and re.search("[A-Za-z0-9]$", term):
-        pattern += "(?![A-Za-z0-9])"
-    return re.compile(pattern, re.IGNORECASE)
+
+def _longest_first(terms: Iterable[tuple[str, Reading]]) -> list[tuple[str, Reading]]:
+    return sorted(terms, key=lambda item: len(item[0]), reverse=True)
+
+
+@lru_cache(maxsize=64)
+def _pattern(terms: tuple[str, ...]) -> re.Pattern[str]:
+    """One group for each term, so that the group that matched names it."""
+    return re.compile("|".join(f"({_whole_word(term)})" for term in terms), re.IGNORECASE)
+
+
+def _whole_word(term: str) -> str:
+    before = f"(?<![{_LETTER}])" if re.match(f"[{_LETTER}]", term) else ""
+    after = f"(?![{_LETTER}])" if re.search(f"[{_LETTER}]$", term) else ""
+    return before + re.escape(term) + after
 
 
 def load_glossary(path: Path) -> Glossary:

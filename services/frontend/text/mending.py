@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
+from services.frontend.text.alignment import align, has_lost_words
 from services.frontend.text.backends import Backend
+from services.frontend.text.spans import SpannedText
+
+Read = Callable[[str], str]
 
 _ESCAPED = re.compile(r'\\(["\\])')
 _STOP_MARK = "<S>"  # passes through the FSTs unchanged, as the placeholders of §3.1 do
@@ -46,7 +51,7 @@ _CURRENCIES = {"$": " dollars", "£": " pounds", "€": " euros", "¥": " yen", 
 _ENGLISH_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![\w&])[#№]\s?(?=\d)"), "number "),  # "#1" raises
     (re.compile(r"\b(?:No|NO|no)\.\s?(?=\d)"), "number "),  # "No. 5" becomes "Number. five"
-    (re.compile(r"\b(No|NO|no)\.(?!\w)"), rf"\1{_STOP_MARK}"),  # "No." becomes "number"
+    (re.compile(r"(?<=\b[Nn]o|\bNO)\.(?!\w)"), _STOP_MARK),  # "No." becomes "number"
     (re.compile(r"(?<=\d)(?=[½⅓⅔¼¾⅛⅜⅝⅞])"), " "),  # "2½" raises
     (re.compile(r"(?<!\d\.)(?<=\d)\.(\d+)(?=[KMBGTkmb]\b)"), r".\1 "),  # "1.5M" becomes "one.five M"
     (re.compile(r"(?<!\w)[~≈]\s?(?=\d)"), "about "),  # "~5" becomes "approximatelyfive"
@@ -62,67 +67,97 @@ _WORDS = re.compile(r"\s+|\S+")
 _RUNS = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+|[\W_]+")
 
 
-class MendedBackend:
+class MendedReader:
     """A backend with its faults mended; raises nothing and keeps every word."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self.name = f"{backend.name}, mended"
 
-    def chinese(self, text: str) -> str:
-        text = _CHINESE_DECADE.sub(r"\1年代", " ".join(text.split()))
-        text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-        return self._read(text, self._backend.chinese)
+    def chinese(self, text: SpannedText) -> SpannedText:
+        text = text.collapse().sub(_CHINESE_DECADE, r"\1年代")
+        text = text.sub(_THOUSANDS, lambda match: match[0].replace(",", ""))
+        return _read(text, self._backend.chinese)
 
-    def english(self, text: str) -> str:
-        text = " ".join(text.split())
-        if _WORDS_ONLY.fullmatch(text) and not _ABBREVIATIONS.search(text):
+    def english(self, text: SpannedText) -> SpannedText:
+        text = text.collapse()
+        if _WORDS_ONLY.fullmatch(text.text) and not _ABBREVIATIONS.search(text.text):
             return text
-        text = _DECADE.sub(_read_decade, text)
-        text = _VERSION.sub(r"\1 point \2 point \3", text)
-        text = _ONE_THOUSAND.sub(_read_one_thousand, text)
+        text = text.sub(_DECADE, _read_decade)
+        text = text.sub(_VERSION, r"\1 point \2 point \3")
+        text = text.sub(_ONE_THOUSAND, _read_one_thousand)
         for pattern, replacement in _ENGLISH_RULES:
-            text = pattern.sub(replacement, text)
-        return self._read(text, self._backend.english).replace(_STOP_MARK, ".")
-
-    def _read(self, text: str, read: Callable[[str], str]) -> str:
-        """Read as much at once as the backend takes: the text, else sentences, words, runs of digits."""
-        whole = _try(text, read)
-        if whole is not None:
-            return whole
-        sentences = [sentence for sentence in _SENTENCES.split(text) if sentence]
-        if len(sentences) > 1:
-            return "".join(_edges(sentence, lambda part: self._read(part, read)) for sentence in sentences)
-        words = _WORDS.findall(text)
-        if len(words) > 1:
-            return "".join(word if word.isspace() else self._read(word, read) for word in words)
-        return _read_runs(text, read)
+            text = text.sub(pattern, replacement)
+        return _read(text, self._backend.english).replace(_STOP_MARK, ".")
 
 
-def _try(text: str, read: Callable[[str], str]) -> str | None:
+class PublishedReader:
+    """A backend as it was published with: whatever it raises, Chinese is lost and English stays."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def chinese(self, text: SpannedText) -> SpannedText:
+        try:
+            return align(text, self._backend.chinese(text.text))
+        except Exception:  # noqa: BLE001 - published
+            return text.cut(0, 0)
+
+    def english(self, text: SpannedText) -> SpannedText:
+        try:
+            return align(text, self._backend.english(text.text))
+        except Exception:  # noqa: BLE001 - published
+            return text
+
+
+def _read(text: SpannedText, read: Read) -> SpannedText:
+    """Read as much at once as the backend takes: the text, else sentences, words, runs of digits."""
+    whole = _try(text, read)
+    if whole is not None:
+        return whole
+    sentences = _pieces(text, _SENTENCES)
+    if len(sentences) > 1:
+        return SpannedText.join("", [_read_core(sentence, read) for sentence in sentences])
+    words = [text.cut(*match.span()) for match in _WORDS.finditer(text.text)]
+    if len(words) > 1:
+        return SpannedText.join("", [word if word.text.isspace() else _read(word, read) for word in words])
+    return _read_runs(text, read)
+
+
+def _try(text: SpannedText, read: Read) -> SpannedText | None:
+    """What the backend says; None when it fails or loses words."""
     try:
-        said = _ESCAPED.sub(r"\1", read(text))
+        said = _ESCAPED.sub(r"\1", read(text.text))
     except Exception:  # noqa: BLE001 - backends assert on odd input; the text must not be lost for it
         return None
-    return said if said or not text.strip() else None
+    if not said.strip():
+        return None if text.text.strip() else text
+    spoken = align(text, said)
+    return None if has_lost_words(text, spoken) else spoken
 
 
-def _edges(text: str, read: Callable[[str], str]) -> str:
+def _pieces(text: SpannedText, border: re.Pattern[str]) -> list[SpannedText]:
+    borders = [0, *(match.start() for match in border.finditer(text.text)), len(text.text)]
+    return [text.cut(start, end) for start, end in pairwise(borders) if start < end]
+
+
+def _read_core(text: SpannedText, read: Read) -> SpannedText:
     """Read without the white space at both ends, which backends strip."""
     core = text.strip()
-    if not core:
+    if not core.text:
         return text
-    start = text.index(core)
-    return text[:start] + read(core) + text[start + len(core) :]
+    start = text.text.index(core.text)
+    end = start + len(core.text)
+    return SpannedText.join("", [text.cut(0, start), _read(core, read), text.cut(end, len(text.text))])
 
 
-def _read_runs(word: str, read: Callable[[str], str]) -> str:
+def _read_runs(word: SpannedText, read: Read) -> SpannedText:
     """Read the digits of a word that the backend refuses; the rest of it stays."""
-    said = ""
-    for run in _RUNS.findall(word):
-        reading = (_try(run, read) or run) if run[0].isdigit() else run
-        needs_space = said[-1:].isalnum() and reading[:1].isalnum()
-        said += (" " if needs_space else "") + reading
+    said = word.cut(0, 0)
+    for match in _RUNS.finditer(word.text):
+        run = word.cut(*match.span())
+        reading = (_try(run, read) or run) if match[0][0].isdigit() else run
+        needs_space = said.text[-1:].isalnum() and reading.text[:1].isalnum()
+        said = SpannedText.join(" " if needs_space else "", [said, reading])
     return said
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from services.frontend.text.spans import SpannedText
+
 ANNOTATION = re.compile(r"<([^|>\n]+)\|([^>\n]+)>")
 TECH_TERM = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)+")
 PINYIN = re.compile(
@@ -36,14 +38,14 @@ class Placeholders:
         self._template = template  # with {} for the letters
         self._originals: dict[str, str] = {}
 
-    def hide(self, pattern: re.Pattern[str], text: str) -> str:
-        for original in _longest_first(pattern, text):
+    def hide(self, pattern: re.Pattern[str], text: SpannedText) -> SpannedText:
+        for original in _longest_first(pattern, text.text):
             placeholder = self._template.format(letters(len(self._originals)))
             self._originals[placeholder] = original
             text = text.replace(original, placeholder)
         return text
 
-    def restore(self, text: str, reading: Callable[[str], str] = str) -> str:
+    def restore(self, text: SpannedText, reading: Callable[[str], str] = str) -> SpannedText:
         for placeholder, original in self._originals.items():
             text = text.replace(placeholder, reading(original))
         return text
@@ -52,15 +54,17 @@ class Placeholders:
         return all(placeholder in text for placeholder in self._originals)
 
 
-def hide_hyphens(text: str) -> str:
+def hide_hyphens(text: SpannedText) -> SpannedText:
     """Mark the hyphens of technical terms, so that `F5-TTS` is not read as a subtraction."""
-    for term in _longest_first(TECH_TERM, text):
-        text = text.replace(term, term.replace("-", _HYPHEN))
+    for term in _longest_first(TECH_TERM, text.text):
+        hyphens = [index for index, character in enumerate(term) if character == "-"]
+        starts = [match.start() for match in re.finditer(re.escape(term), text.text)]
+        text = text.edit([(start + index, start + index + 1, _HYPHEN) for start in starts for index in hyphens])
     return text
 
 
-def restore_hyphens(text: str) -> str:
-    return _HYPHEN_AND_SPACE.sub("-", text)
+def restore_hyphens(text: SpannedText) -> SpannedText:
+    return text.sub(_HYPHEN_AND_SPACE, "-")
 
 
 def correct_pinyin(syllable: str) -> str:

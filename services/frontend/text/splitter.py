@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 _CLAUSE_ENDS = {",", "▁,", "-"}
 _SENTENCE_ENDS = {".", "!", "?", "▁.", "▁?", "▁..."}  # "▁!" and "…" are not among them
@@ -21,28 +20,34 @@ def split_pieces(pieces: Sequence[str], max_tokens: int, quick_tokens: int = 0) 
         max_tokens: Most pieces of a segment.
         quick_tokens: The first so many pieces are merged only up to half of `max_tokens`.
     """
+    return [[pieces[index] for index in part] for part in split_indices(pieces, max_tokens, quick_tokens)]
+
+
+def split_indices(pieces: Sequence[str], max_tokens: int, quick_tokens: int = 0) -> list[list[int]]:
+    """Return, for each segment of `split_pieces`, the indices of its pieces."""
     return _merge(_cut(pieces, max_tokens), max_tokens, quick_tokens)
 
 
-def _cut(pieces: Sequence[str], max_tokens: int) -> list[list[str]]:
-    parts: list[list[str]] = []
-    current: list[str] = []
-    for piece, following in pairwise([*pieces, ""]):
-        current.append(piece)
+def _cut(pieces: Sequence[str], max_tokens: int) -> list[list[int]]:
+    parts: list[list[int]] = []
+    current: list[int] = []
+    for index, piece in enumerate(pieces):
+        current.append(index)
         if len(current) > max_tokens:
             parts += [current[i : i + max_tokens] for i in range(0, len(current), max_tokens)]
         elif piece in _CLAUSE_ENDS:
             parts.append(current)
         elif piece in _SENTENCE_ENDS and len(current) > 2:
-            parts.append([*current, following] if following in _QUOTES else current)
+            is_quote_next = index + 1 < len(pieces) and pieces[index + 1] in _QUOTES
+            parts.append([*current, index + 1] if is_quote_next else current)
         else:
             continue
         current = []
     return [*parts, current] if current else parts
 
 
-def _merge(parts: list[list[str]], max_tokens: int, quick_tokens: int) -> list[list[str]]:
-    merged: list[list[str]] = []
+def _merge(parts: list[list[int]], max_tokens: int, quick_tokens: int) -> list[list[int]]:
+    merged: list[list[int]] = []
     num_tokens = 0
     for part in parts:
         num_tokens += len(part)

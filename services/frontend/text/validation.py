@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
 from services.common.errors import InvalidRequestError
+from services.common.reasons import Reason
 
 # Tab, line feed, vertical tab, form feed and carriage return are white space, the rest is no text.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_FOREIGN_SHARE = 0.2
-"""Up to this share of foreign letters is dropped with a warning; above it the text is refused."""
 
 
 def check_text(text: str, *, max_chars: int, field: str = "text") -> None:
@@ -26,13 +24,13 @@ def check_text(text: str, *, max_chars: int, field: str = "text") -> None:
         raise InvalidRequestError(
             f"{field} is empty or white space; 1 to {max_chars} characters are allowed",
             field=field,
-            reason="TEXT_EMPTY",
+            reason=Reason.TEXT_EMPTY,
         )
     if not is_speakable(text):
         raise InvalidRequestError(
             f"{field} has nothing to speak; at least one letter or digit is needed",
             field=field,
-            reason="TEXT_NOT_SPEAKABLE",
+            reason=Reason.TEXT_NOT_SPEAKABLE,
         )
 
 
@@ -46,7 +44,7 @@ def check_fragment(text: str, *, max_chars: int, field: str = "text") -> None:
         raise InvalidRequestError(
             f"{field} has {len(text)} characters; at most {max_chars} are allowed",
             field=field,
-            reason="TEXT_TOO_LONG",
+            reason=Reason.TEXT_TOO_LONG,
         )
     for pattern, name in ((_CONTROL, "control character"), (_SURROGATE, "lone surrogate")):
         if match := pattern.search(text):
@@ -54,30 +52,10 @@ def check_fragment(text: str, *, max_chars: int, field: str = "text") -> None:
                 f"{field} has a {name} U+{ord(match[0]):04X} at offset {match.start()}; "
                 "allowed are Unicode characters, white space among them",
                 field=field,
-                reason="TEXT_BAD_CHARACTER",
+                reason=Reason.TEXT_BAD_CHARACTER,
             )
 
 
 def is_speakable(text: str) -> bool:
     """Whether there is a letter or a number in it; punctuation and emoji are not spoken."""
     return any(unicodedata.category(character)[0] in "LN" for character in text)
-
-
-def check_latin(text: str, languages: Sequence[str], *, field: str = "text") -> list[str]:
-    """Check that a text is written in Latin letters, for a model that reads only those.
-
-    Returns:
-        The few foreign letters that will not be spoken, in order.
-
-    Raises:
-        InvalidRequestError: if they are more than a fifth of all letters; it names the languages.
-    """
-    letters = [character for character in text if unicodedata.category(character).startswith("L")]
-    foreign = [letter for letter in letters if "LATIN" not in unicodedata.name(letter, "")]
-    if len(foreign) > _FOREIGN_SHARE * len(letters):
-        raise InvalidRequestError(
-            f"{field} is in a script that this model cannot speak; its languages are: {', '.join(languages)}",
-            field=field,
-            reason="LANGUAGE_NOT_SUPPORTED",
-        )
-    return foreign

@@ -147,7 +147,7 @@ class UnifiedVoice(nn.Module):
         """
         embedded = self.mel_embedding(codes) + self.mel_pos_embedding.emb(positions)
         latents = self.final_norm(self.gpt.extend_rows(embedded[:, None], cache, past, readable)[:, 0])
-        return self.mel_head(latents), latents
+        return self._scores(latents), latents
 
     def forward(self, conds: Tensor, text: Tensor, codes: Tensor, text_mask: Tensor | None = None) -> SequenceOutput:
         """Run whole sequences with teacher-forced codes, positions as in training.
@@ -184,7 +184,13 @@ class UnifiedVoice(nn.Module):
 
     def _step_output(self, hidden: Tensor) -> StepOutput:
         latent = self.final_norm(hidden[0, -1])
-        return StepOutput(self.mel_head(latent), latent)
+        return StepOutput(self._scores(latent), latent)
+
+    def _scores(self, latents: Tensor) -> Tensor:
+        """Logits in float32 under autocast too: rounded to half precision, different codes would score alike."""
+        with torch.autocast(latents.device.type, enabled=False):
+            scores: Tensor = self.mel_head(latents.float())
+        return scores
 
 
 def _padded_text_mask(text_mask: Tensor, before: int, after: int) -> Tensor:

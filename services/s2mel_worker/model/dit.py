@@ -67,7 +67,7 @@ class AdaptiveNorm(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:  # (B, T, C), (B, C)
         scale, offset = self.project_layer(time)[:, None].chunk(2, dim=-1)
-        y = F.rms_norm(x, x.shape[-1:], self.norm.weight, eps=1e-5)
+        y = F.rms_norm(x.float(), x.shape[-1:], self.norm.weight, eps=1e-5)
         out: Tensor = scale * y + offset
         return out
 

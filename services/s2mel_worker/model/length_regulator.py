@@ -31,13 +31,14 @@ def whole_map(num_codes: int, num_frames: int) -> Tensor:
     return torch.from_numpy(np.minimum(position.astype(np.int64), num_codes - 1))
 
 
-def streaming_map(first_code: int, num_codes: int) -> Tensor:
+def streaming_map(first_code: int, num_codes: int, duration_factor: float = 1.0) -> Tensor:
     """Code, counted from `first_code`, that each frame owned by `num_codes` codes of a segment reads.
 
-    A frame on the border may belong to the code before; where that is not at hand the first one serves.
+    A frame on the border may belong to a code before; where that is not at hand the first one serves.
     """
-    frames = np.arange(frames_of(first_code), frames_of(first_code + num_codes), dtype=np.int64)
-    return torch.from_numpy(np.clip(code_of_frame(frames) - first_code, 0, num_codes - 1))
+    first_frame = frames_of(first_code, duration_factor)
+    frames = np.arange(first_frame, frames_of(first_code + num_codes, duration_factor), dtype=np.int64)
+    return torch.from_numpy(np.clip(code_of_frame(frames, duration_factor) - first_code, 0, num_codes - 1))
 
 
 class LengthRegulator(nn.Module):

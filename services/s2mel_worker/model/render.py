@@ -85,13 +85,13 @@ def render_windows(
         the new frames of each job, (T, M).
 
     Raises:
-        ValueError: if a job's tensors do not fit its window.
+        ValueError: if a job's tensors do not fit its window, or it adds no frame.
     """
     for job in jobs:
         _check(job)
     conditions = model.regulate_batch(
         [model.features(job.codes, job.latents) for job in jobs],
-        [streaming_map(job.window.prefix_start, len(job.codes)) for job in jobs],
+        [streaming_map(job.window.prefix_start, len(job.codes), job.window.duration_factor) for job in jobs],
     )
     mels = model.flow_batch(
         [torch.cat((job.prompt.condition, mu)) for job, mu in zip(jobs, conditions, strict=True)],
@@ -113,9 +113,10 @@ def render_whole(
     *,
     num_steps: int,
     cfg_rate: float,
+    duration_factor: float = 1.0,
 ) -> Tensor:
     """Render a whole segment as published: codes (N,), latents (N, L), noise (T, M) to mel (T, M)."""
-    condition = torch.cat((voice["prompt_condition"], model.cond(codes, latents)))
+    condition = torch.cat((voice["prompt_condition"], model.cond(codes, latents, duration_factor)))
     return model.flow(condition, voice["prompt_mel"], voice["style"], noise, num_steps, cfg_rate)
 
 
@@ -127,6 +128,8 @@ def _noise(job: WindowJob, num_conditions: int) -> Tensor:
 
 def _check(job: WindowJob) -> None:
     window = job.window
+    if not window.num_frames:
+        raise ValueError(f"{window} adds no frame")
     num_codes = window.look_ahead_stop - window.prefix_start
     if len(job.codes) != num_codes or len(job.latents) != num_codes:
         raise ValueError(f"{window} needs {num_codes} codes and latents, got {len(job.codes)} and {len(job.latents)}")

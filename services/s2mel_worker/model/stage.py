@@ -82,9 +82,9 @@ class S2MelStageModel(nn.Module):
         y: Tensor = self.codec.vq2emb(codes[None])[0] + self.gpt_layer(latents)
         return y
 
-    def cond(self, codes: Tensor, latents: Tensor) -> Tensor:
-        """Condition (T, C) of a whole segment in one pass, as published; T = frames_of(N)."""
-        return self.regulate_whole(self.features(codes, latents), frames_of(len(codes)))
+    def cond(self, codes: Tensor, latents: Tensor, duration_factor: float = 1.0) -> Tensor:
+        """Condition (T, C) of a whole segment in one pass, as published; T = frames_of(N, duration_factor)."""
+        return self.regulate_whole(self.features(codes, latents), frames_of(len(codes), duration_factor))
 
     def regulate_whole(self, features: Tensor, num_frames: int) -> Tensor:
         """Stretch features (N, D) over `num_frames` frames: (num_frames, C)."""

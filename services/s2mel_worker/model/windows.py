@@ -1,10 +1,12 @@
 """Where windows of a segment begin and end: pure functions of the policy and the segment's codes.
 
-Knows neither torch nor arrival times. Codes count 50 per second, frames 22050/256 per second.
+Knows neither torch nor arrival times. Codes count 50 per second, frames 22050/256 per second. A duration factor
+stretches (above 1) or squeezes (below 1) the frames of every code.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,49 +25,56 @@ class Window:
     prefix_start: int
     look_ahead_stop: int
     is_last: bool
+    duration_factor: float = 1.0
 
     @property
     def first_frame(self) -> int:
         """Absolute index in the segment of the first new frame."""
-        return frames_of(self.start)
+        return frames_of(self.start, self.duration_factor)
 
     @property
     def num_frames(self) -> int:
-        """New frames."""
-        return frames_of(self.stop) - self.first_frame
+        """New frames; a single code may own none."""
+        return frames_of(self.stop, self.duration_factor) - self.first_frame
 
     @property
     def prefix_frames(self) -> int:
         """Frames before the first new one that the render sees."""
-        return self.first_frame - frames_of(self.prefix_start)
+        return self.first_frame - frames_of(self.prefix_start, self.duration_factor)
 
 
-def frames_of(num_codes: int) -> int:
-    """Frames that the first `num_codes` codes of a segment own: the product is rounded to float32 (§7.1)."""
-    return int(np.float32(num_codes) * np.float32(1.72))
+def frames_of(num_codes: int, duration_factor: float = 1.0) -> int:
+    """Frames that the first `num_codes` codes of a segment own: each product is rounded to float32 (§7.1)."""
+    return int(np.float32(num_codes) * np.float32(1.72) * np.float32(duration_factor))
 
 
-def code_of_frame(frame: NDArray[np.int64]) -> NDArray[np.int64]:
-    """floor(frame / 1.72), without rounding."""
-    return frame * 25 // 43
+def code_of_frame(frame: NDArray[np.int64], duration_factor: float = 1.0) -> NDArray[np.int64]:
+    """floor(frame / (1.72 · factor)); the quotient is exact enough to be the true floor at factor 1."""
+    return np.floor(frame * 25 / (43 * duration_factor)).astype(np.int64)
 
 
-def window_borders(policy: Policy) -> Iterator[tuple[int, int]]:
+def window_borders(policy: Policy, duration_factor: float = 1.0) -> Iterator[tuple[int, int]]:
     """Start and stop of window after window of an endless segment.
+
+    Where codes own fewer frames, the first window takes more of them: it must fill the vocoder's context with some
+    to spare, or no sound would come of it.
 
     Raises:
         ValueError: if the policy's windows would be empty or shrink.
     """
     if not (1 <= policy.first_window_codes <= policy.max_window_codes and policy.window_growth >= 1):
         raise ValueError(f"windows must have codes and may not shrink: {policy}")
-    start, size = 0, float(policy.first_window_codes)
+    first = math.ceil(policy.first_window_codes / min(duration_factor, 1.0))
+    start, size = 0, float(min(first, policy.max_window_codes))
     while True:
         stop = start + int(size)
         yield start, stop
         start, size = stop, min(size * policy.window_growth, float(policy.max_window_codes))
 
 
-def next_window(policy: Policy, start: int, num_codes_known: int, *, is_ended: bool) -> Window | None:
+def next_window(
+    policy: Policy, start: int, num_codes_known: int, *, is_ended: bool, duration_factor: float = 1.0
+) -> Window | None:
     """The window that begins at code `start`, or None while it must wait or where nothing is left.
 
     It waits for its look-ahead, or for one code more where there is none: only then it is known
@@ -77,36 +86,37 @@ def next_window(policy: Policy, start: int, num_codes_known: int, *, is_ended: b
         start: 0, or the `stop` of another window of this policy.
         num_codes_known: codes of the segment so far.
         is_ended: whether no more will come.
+        duration_factor: what the frames of a code are multiplied by.
 
     Raises:
         ValueError: if no window of this policy begins at `start`.
     """
     if is_ended and start >= num_codes_known:
         return None
-    stop = _stop_of(policy, start)
+    stop = _stop_of(policy, start, duration_factor)
     prefix_start = max(0, start - policy.prefix_codes)
     look_ahead_stop = stop + policy.look_ahead_codes
     if num_codes_known >= max(look_ahead_stop, stop + 1):
-        return Window(start, stop, prefix_start, look_ahead_stop, is_last=False)
+        return Window(start, stop, prefix_start, look_ahead_stop, False, duration_factor)
     if is_ended:
-        return Window(start, num_codes_known, prefix_start, num_codes_known, is_last=True)
+        return Window(start, num_codes_known, prefix_start, num_codes_known, True, duration_factor)
     return None
 
 
-def all_windows(policy: Policy, num_codes: int) -> list[Window]:
+def all_windows(policy: Policy, num_codes: int, duration_factor: float = 1.0) -> list[Window]:
     """Every window of a segment of `num_codes` codes, in order."""
     windows: list[Window] = []
     start = 0
     while start < num_codes:
-        window = next_window(policy, start, num_codes, is_ended=True)
+        window = next_window(policy, start, num_codes, is_ended=True, duration_factor=duration_factor)
         assert window is not None
         windows.append(window)
         start = window.stop
     return windows
 
 
-def _stop_of(policy: Policy, start: int) -> int:
-    for begin, stop in window_borders(policy):
+def _stop_of(policy: Policy, start: int, duration_factor: float) -> int:
+    for begin, stop in window_borders(policy, duration_factor):
         if begin == start:
             return stop
         if begin > start:

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.checkpoint import CheckpointError, CheckpointFiles
+from services.common.checkpoint.twins import source_sha256
 
 EXPORT_COMMAND = "python -m services.vocoder_worker.export"
 
@@ -23,7 +24,7 @@ class Manifest(BaseModel):
 
     format: Literal[1] = 1
     generator_sha256: str
-    """Of the BigVGAN weights that the graph was made from."""
+    """Of the BigVGAN weights that the graph was made from; a `.safetensors` twin may say that it was made from them."""
     config_sha256: str
     """Of their config.json."""
     onnx_sha256: str
@@ -60,7 +61,9 @@ def read_manifest(files: CheckpointFiles) -> Manifest:
         files.bigvgan_config: manifest.config_sha256,
         files.vocoder_onnx: manifest.onnx_sha256,
     }
-    strangers = [path.name for path, digest in expected.items() if file_sha256(path) != digest]
+    strangers = [
+        path.name for path, digest in expected.items() if digest not in (file_sha256(path), source_sha256(path))
+    ]
     if strangers:
         raise CheckpointError(
             f"{files.vocoder_manifest} does not speak of this {', '.join(strangers)}; "

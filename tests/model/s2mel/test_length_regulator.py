@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -26,14 +27,23 @@ def test_whole_map_is_the_float32_nearest_index() -> None:
     assert differing[:5] == [26, 64, 70, 77, 84]
 
 
-def test_streaming_map_is_the_same_in_every_window() -> None:
-    whole = streaming_map(0, 120)
-    for first, num_codes in ((0, 50), (25, 40), (33, 70), (119, 1)):
-        part = streaming_map(first, num_codes) + first
-        expected = whole[frames_of(first) : frames_of(first + num_codes)]
-        # Only a frame on the border may read the code before, which the window does not hold.
+@pytest.mark.parametrize("factor", [1.0, 0.5, 0.77, 1.3, 2.0])
+def test_streaming_map_is_the_same_in_every_window(factor: float) -> None:
+    whole = streaming_map(0, 120, factor)
+    for first, num_codes in ((0, 50), (25, 40), (33, 70), (118, 2)):
+        part = streaming_map(first, num_codes, factor) + first
+        expected = whole[frames_of(first, factor) : frames_of(first + num_codes, factor)]
+        # Only a frame on the border may read a code before, which the window does not hold.
         assert torch.equal(part[1:], expected[1:])
-        assert part[0] - expected[0] in (0, 1)
+        assert part[0] - expected[0] in (0, 1, 2)
+
+
+def test_streaming_map_stretches_by_the_factor() -> None:
+    for factor in (0.5, 0.9, 1.1, 2.0):
+        index = streaming_map(0, 100, factor)
+        assert len(index) == frames_of(100, factor)
+        assert index[0] == 0
+        assert index[-1] >= 97
 
 
 def test_streaming_map_reads_every_code() -> None:

@@ -143,6 +143,28 @@ def test_a_whole_segment_has_the_published_length(stage: S2MelStageModel, voice:
     assert torch.equal(mel, direct)
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.6])
+def test_a_whole_segment_is_stretched_by_the_factor(stage: S2MelStageModel, voice: Voice, factor: float) -> None:
+    codes, latents = spoken(26)
+    frames = frames_of(26, factor)
+    noise = frame_noise(9, 1, 0, frames)
+    mel = render_whole(stage, codes, latents, voice, noise, num_steps=2, cfg_rate=0.7, duration_factor=factor)
+    assert mel.shape == (frames, 80)
+    condition = stage.regulate_whole(stage.features(codes, latents), frames)
+    direct = stage.flow(
+        torch.cat((voice["prompt_condition"], condition)), voice["prompt_mel"], voice["style"], noise, 2, 0.7
+    )
+    assert torch.equal(mel, direct)
+
+
+def test_a_window_without_frames_is_refused(stage: S2MelStageModel, prompt: Prompt) -> None:
+    codes, latents = spoken(1)
+    window = Window(0, 1, 0, 1, is_last=True, duration_factor=0.5)
+    job = WindowJob(window, codes, latents, torch.zeros(0, 80), prompt, seed=9, segment=1)
+    with pytest.raises(ValueError, match="adds no frame"):
+        render_windows(stage, [job], num_steps=2, cfg_rate=0.7)
+
+
 def test_tensors_that_do_not_fit_the_window_are_refused(stage: S2MelStageModel, prompt: Prompt) -> None:
     codes, latents = spoken(40)
     _, jobs = stream(stage, codes, latents, prompt)

@@ -12,11 +12,17 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from services.common import memory
 from services.common.checkpoint import CheckpointError, CheckpointFiles
+from services.common.devices import ComputeDevice
+from services.common.errors import OverloadedError
+from services.common.memory import MemoryUse
+from services.common.twin import write_twin
 from services.vocoder_worker.export.__main__ import export, main
 from services.vocoder_worker.export.bigvgan import BigVgan
 from services.vocoder_worker.export.graph import build
-from services.vocoder_worker.model.manifest import read_manifest
+from services.vocoder_worker.model import session as vocoder_session
+from services.vocoder_worker.model.manifest import file_sha256, read_manifest
 from services.vocoder_worker.model.session import VocoderSession, load_vocoder
 from tests.model.vocoder.conftest import CONFIG
 
@@ -85,6 +91,27 @@ def test_a_graph_of_another_checkpoint_is_refused(copy: CheckpointFiles, changed
         load_vocoder(copy)
 
 
+def test_a_twin_of_the_weights_is_as_good_as_they_are(copy: CheckpointFiles) -> None:
+    write_twin(copy.bigvgan)
+    copy.bigvgan.unlink()
+    files = CheckpointFiles.locate(copy.directory)
+
+    assert files.bigvgan.suffix == ".safetensors"
+    assert read_manifest(files).generator_sha256 != file_sha256(files.bigvgan)
+    export(files)
+    assert read_manifest(files).generator_sha256 == file_sha256(files.bigvgan)
+
+
+def test_a_twin_of_other_weights_is_refused(copy: CheckpointFiles) -> None:
+    state = torch.load(copy.bigvgan, weights_only=True)
+    state["generator"]["conv_post.bias"] = torch.zeros(1)
+    torch.save(state, copy.bigvgan)
+    write_twin(copy.bigvgan)
+
+    with pytest.raises(CheckpointError, match=r"bigvgan_generator\.safetensors; make vocoder.onnx again"):
+        load_vocoder(CheckpointFiles.locate(copy.directory))
+
+
 def test_a_missing_graph_is_named(copy: CheckpointFiles) -> None:
     copy.vocoder_onnx.unlink()
     with pytest.raises(CheckpointError, match=r"missing vocoder\.onnx"):
@@ -100,8 +127,60 @@ def test_a_damaged_manifest_is_refused(copy: CheckpointFiles) -> None:
 
 @pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="there is a GPU runtime")
 def test_a_missing_device_is_refused(files: CheckpointFiles) -> None:
-    with pytest.raises(CheckpointError, match="device cuda"):
+    with pytest.raises(
+        CheckpointError, match="device cuda is set, but ONNX Runtime without CUDAExecutionProvider sees no GPU"
+    ):
         load_vocoder(files, device="cuda")
+    assert load_vocoder(files, device="auto").device.kind == "cpu"
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="there is a GPU runtime")
+def test_a_gpu_is_never_silently_replaced_by_the_cpu(files: CheckpointFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that offers CUDA and cannot use it falls back by itself; that is an error here."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(memory, "num_visible_gpus", lambda: 1)
+    for device in ("cuda", "cuda:0", "auto"):
+        with pytest.raises(CheckpointError, match="CUDAExecutionProvider|cannot run it on cuda:0"):
+            load_vocoder(files, device=device)
+    with pytest.raises(CheckpointError, match=r"sees 1 GPU\(s\): cuda:0"):
+        load_vocoder(files, device="cuda:1")
+
+
+def test_a_gpu_gets_its_number_and_its_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "device_memory", lambda kind, index: MemoryUse(0, 2**31))
+    second = ComputeDevice("cuda", 1)
+
+    assert vocoder_session._provider(second, 0) == ("CUDAExecutionProvider", {"device_id": "1"})
+    _, settings = vocoder_session._provider(second, 1024)
+    assert settings == {"device_id": "1", "gpu_mem_limit": str(2**30), "arena_extend_strategy": "kSameAsRequested"}
+    assert vocoder_session._provider(ComputeDevice("cpu"), 1024) == ("CPUExecutionProvider", {})
+    with pytest.raises(CheckpointError, match="gpu_memory_mb is 4096, but cuda:1 has 2048"):
+        vocoder_session._provider(second, 4096)
+
+
+class Failing:
+    """A session of ONNX Runtime that fails with a message."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def run(self, outputs: object, inputs: object) -> None:
+        raise RuntimeError(self.message)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 9", OverloadedError),
+        ("CUDA failure 2: out of memory ; GPU=0", OverloadedError),
+        ("Non-zero status code returned while running Conv node", RuntimeError),
+    ],
+)
+def test_a_gpu_without_memory_is_an_overload(files: CheckpointFiles, message: str, error: type[Exception]) -> None:
+    vocoder = load_vocoder(files, device="cpu")
+    broken = VocoderSession(Failing(message), read_manifest(files), vocoder.device)
+    with pytest.raises(error):
+        broken(np.zeros((2, broken.num_bins), np.float32))
 
 
 def test_command_writes_graph_and_manifest(copy: CheckpointFiles, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
-from triptych import Client
+from triptych import AsyncClient
+from triptych.connection import ADDRESS_VARIABLE, CA_VARIABLE, TOKEN_FILE_VARIABLE
 
 from tests.unit.client import fake_server
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the environment of whoever runs the tests out of them."""
+    for name in (ADDRESS_VARIABLE, CA_VARIABLE, TOKEN_FILE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest_asyncio.fixture
@@ -24,8 +33,8 @@ async def address(gateway: fake_server.FakeGateway) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture
-async def client(address: str) -> AsyncIterator[Client]:
-    async with Client(address, timeout=10) as client:
+async def client(address: str) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(address, timeout=10) as client:
         yield client
 
 

@@ -3,163 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import signal
 import sys
-import wave
-from asyncio.subprocess import PIPE, Process
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 from triptych.commands import main
 
-from tests.unit.client.fake_server import CHUNK_SAMPLES, REVISION, Context, FakeGateway, refuse, tone
-
-COMMAND = (sys.executable, "-c", "from triptych.commands import main; main()")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    stdout: bytes
-    stderr: str
-
-
-async def _start(address: str, *arguments: str) -> Process:
-    environment = os.environ | {"TRIPTYCH_ADDRESS": address, "COLUMNS": "300"}
-    return await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment
-    )
-
-
-async def _run(address: str, *arguments: str, stdin: bytes = b"") -> Outcome:
-    process = await _start(address, *arguments)
-    stdout, stderr = await process.communicate(stdin)
-    assert process.returncode is not None
-    return Outcome(process.returncode, stdout, stderr.decode())
-
-
-def _frames(path: Path) -> int:
-    with wave.open(str(path)) as file:
-        assert path.stat().st_size == 44 + 2 * file.getnframes()
-        return int(file.getnframes())
-
-
-async def test_say_writes_a_wav_and_tells_the_seed(address: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
-    options = (
-        "--voice",
-        "anna",
-        "--seed",
-        "9",
-        "--emotion",
-        "happy=0.6,calm=0.2",
-        "--steps",
-        "4",
-        "--temperature",
-        "0.5",
-    )
-    outcome = await _run(address, "say", "One. Two.", "-o", str(path), *options)
-    assert outcome.code == 0, outcome.stderr
-    assert _frames(path) == 4 * CHUNK_SAMPLES
-    assert outcome.stdout == b""
-    assert "seed 9" in outcome.stderr
-    (config,) = gateway.configs
-    assert (config.voice, config.seed, config.render.steps) == ("anna", 9, 4)
-    assert (config.emotion.vector.happy, config.emotion.vector.calm) == (0.6, 0.2)
-    assert config.sampling.temperature == 0.5
-
-
-async def test_say_pipes_raw_samples(address: str) -> None:
-    outcome = await _run(address, "say", "One.", "--stdout", "--seed", "3", "--quiet")
-    assert (outcome.code, outcome.stderr) == (0, "")
-    assert outcome.stdout == tone(3, 0) + tone(3, 1)
-
-
-async def test_say_registers_a_recording(address: str, gateway: FakeGateway, recording: Path) -> None:
-    outcome = await _run(address, "say", "One.", "--stdout", "--voice", str(recording))
-    assert outcome.code == 0
-    assert gateway.uploads == 1
-    assert gateway.configs[0].voice.startswith("sha256-")
-
-
-async def test_piped_text_is_spoken_as_it_arrives(address: str) -> None:
-    process = await _start(address, "say", "--stdout", "--quiet", "--seed", "1")
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(b"First sentence. Gr")
-    first = await asyncio.wait_for(process.stdout.readexactly(4 * CHUNK_SAMPLES), 20)
-    assert first == tone(1, 0) + tone(1, 1)
-    # Half of a character now, the other half later.
-    process.stdin.write("ü".encode()[:1])
-    await process.stdin.drain()
-    process.stdin.write("ü".encode()[1:] + b"n.")
-    process.stdin.close()
-    rest = await process.stdout.read()
-    assert rest == tone(1, 2) + tone(1, 3)
-    assert await process.wait() == 0
-
-
-async def test_a_long_file_is_sent_in_pieces(address: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    text = tmp_path / "long.txt"
-    text.write_text("A sentence of a long text. " * 200)
-    outcome = await _run(address, "say", "-f", str(text), "-o", str(tmp_path / "long.wav"))
-    assert outcome.code == 0
-    assert len(gateway.received) == 3
-    assert "".join(gateway.received) == text.read_text()
-
-
-async def test_a_broken_stream_leaves_what_came(address: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    gateway.breaks_after = 3
-    path = tmp_path / "broken.wav"
-    outcome = await _run(address, "say", "One. Two.", "-o", str(path))
-    assert outcome.code == 1
-    assert outcome.stderr == "triptych: stage gpt is lost\n"
-    assert _frames(path) == 3 * CHUNK_SAMPLES
-
-
-async def test_an_interrupt_leaves_what_came(address: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    gateway.chunk_seconds = 0.05
-    path = tmp_path / "interrupted.wav"
-    process = await _start(address, "say", "Word. " * 100, "-o", str(path))
-    while not path.exists() or path.stat().st_size < 44 + 4 * CHUNK_SAMPLES:
-        await asyncio.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, stderr = await asyncio.wait_for(process.communicate(), 20)
-    assert process.returncode == 130
-    assert b"Traceback" not in stderr
-    assert _frames(path) >= 2 * CHUNK_SAMPLES
-    await asyncio.wait_for(gateway.cancelled.wait(), 5)
-
-
-async def test_an_interrupt_ends_a_wait_for_text(address: str, gateway: FakeGateway) -> None:
-    process = await _start(address, "say", "--stdout")
-    while not gateway.configs:
-        await asyncio.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), 20) == 130
-
-
-async def test_a_refusal_is_one_line_and_keeps_the_old_file(address: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    async def refusal(context: Context) -> None:
-        await refuse(
-            context,
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            "all slots are taken",
-            reason="OVERLOADED",
-            field="config",
-            retry_seconds=0.5,
-        )
-
-    gateway.refusal = refusal
-    path = tmp_path / "old.wav"
-    path.write_bytes(b"old")
-    outcome = await _run(address, "say", "One.", "-o", str(path))
-    assert outcome.code == 1
-    assert outcome.stderr == "triptych: all slots are taken (config); try again in 0.5 s\n"
-    assert path.read_bytes() == b"old"
+from tests.command import run, start
+from tests.unit.client.fake_server import REVISION, Context, FakeGateway, refuse
 
 
 @pytest.mark.parametrize(
@@ -167,11 +21,24 @@ async def test_a_refusal_is_one_line_and_keeps_the_old_file(address: str, gatewa
     [
         (("say", "Hi."), "say where the speech goes"),
         (("say", "Hi.", "-o", "/no/such/folder/a.wav"), "no folder"),
+        (("say", "Hi.", "-o", "a.mp3"), "--output ends in .wav or .raw, or has no suffix"),
+        (("say", "Hi.", "--stdout", "--transcript", "so"), "--transcript needs --voice FILE"),
+        (("say", "Hi.", "--stdout", "--transcript", "so", "--voice", "anna"), "--transcript needs --voice FILE"),
         (("say", "Hi.", "-f", "x", "--stdout"), "not both"),
         (("say", "-f", "/no/such/file", "--stdout"), "cannot read"),
         (("say", "Hi.", "--stdout", "--emotion", "bored=1"), "no emotion is called 'bored'"),
         (("say", "Hi.", "--stdout", "--emotion", "happy"), "NAME=NUMBER"),
         (("say", "Hi.", "--stdout", "--seed", "-1"), "--seed"),
+        (("say", "Hi.", "--stdout", "--emotion", "calm=1", "--emotion-text", "so"), "give one of"),
+        (("say", "Hi.", "--stdout", "--emotion-weight", "1"), "--emotion-weight needs"),
+        (("say", "Hi.", "--stdout", "--param", "a"), "NAME=NUMBER"),
+        (("say", "Hi.", "--stdout", "--glossary", "a="), "TERM=READING"),
+        (("say", "Hi.", "--stdout", "--encoding", "mp3"), "'linear16', 'float32'"),
+        (("say", "Hi.", "--stdout", "--json"), "--json needs --dry-run"),
+        (("say", "Hi.", "--dry-run=sound"), "'text', 'codes'"),
+        (("voices", "update", "me"), "nothing to change"),
+        (("bench", "--streams", "1,0"), "such as 1,2,4"),
+        (("completion", "tcsh"), "'bash', 'zsh', 'fish'"),
         (("sing",), "No such command"),
     ],
 )
@@ -188,65 +55,178 @@ def test_wrong_usage_is_2(
 
 
 async def test_no_server_is_1(tmp_path: Path) -> None:
-    outcome = await _run("127.0.0.1:1", "say", "Hi.", "-o", str(tmp_path / "a.wav"))
+    outcome = await run("127.0.0.1:1", "say", "Hi.", "-o", str(tmp_path / "a.wav"))
     assert (outcome.code, outcome.stderr) == (1, "triptych: no server answers at 127.0.0.1:1\n")
     assert not (tmp_path / "a.wav").exists()
 
 
-async def test_a_full_disk_is_named(address: str) -> None:
-    outcome = await _run(address, "say", "Hi.", "-o", "/dev/full")
-    assert outcome.code == 2
-    assert "/dev/full" in outcome.stderr
-
-
-async def test_a_reader_that_goes_ends_the_command_quietly(address: str, gateway: FakeGateway) -> None:
-    gateway.chunk_seconds = 0.01
-    process = await _start(address, "say", "Word. " * 400, "--stdout", "--quiet")
-    assert process.stdout
-    assert process.stderr
-    await process.stdout.readexactly(1000)
-    process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
-    assert await asyncio.wait_for(process.wait(), 20) == 1
-    assert await process.stderr.read() == b""
-
-
-async def test_health_tells_every_stage(address: str, gateway: FakeGateway) -> None:
-    outcome = await _run(address, "health")
+async def test_health_tells_every_worker(address: str, gateway: FakeGateway) -> None:
+    outcome = await run(address, "health")
     assert outcome.code == 0
-    lines = outcome.stdout.decode().splitlines()
-    assert [line.split()[0] for line in lines] == ["NAME", "gateway", "gpt", "s2mel", "vocoder"]
-    assert all(REVISION in line and "cpu" in line for line in lines[2:])
-    gateway.health.statuses["tts.v1.TextToSpeech"] = "NOT_SERVING"
-    outcome = await _run(address, "health")
+    gateway_line, header, worker = outcome.stdout.decode().splitlines()
+    assert gateway_line == "gateway serving: version 0.1.0, up 7 s, 0 of at most 2 wait"
+    assert header.split()[:2] == ["STAGE", "STATE"]
+    for word in ("gpt", "draining", "mini", REVISION, "cpu", "3 of 4", "w at 127.0.0.1:50061"):
+        assert word in worker
+
+
+async def test_health_is_1_when_the_server_would_not_speak(address: str, gateway: FakeGateway) -> None:
+    gateway.status.answer.is_serving = False
+    stage = gateway.status.answer.models[0].stages.add()
+    stage.name = "vocoder"
+    outcome = await run(address, "health")
     assert outcome.code == 1
-    assert "not serving" in outcome.stdout.decode()
+    assert "gateway not serving" in outcome.stdout.decode()
+    assert outcome.stdout.decode().splitlines()[-1].split()[:4] == ["vocoder", "not", "serving", "mini"]
 
 
-async def test_models_are_listed(address: str) -> None:
-    outcome = await _run(address, "models")
+async def test_health_for_programs_has_stable_names(address: str, gateway: FakeGateway) -> None:
+    gateway.status.answer.is_serving = False
+    outcome = await run(address, "health", "--json")
+    assert outcome.code == 1
+    assert json.loads(outcome.stdout) == {
+        "version": "0.1.0",
+        "is_serving": False,
+        "uptime_seconds": 7,
+        "queue_depth": 0,
+        "max_queue": 2,
+        "models": [
+            {
+                "name": "mini",
+                "revision": REVISION,
+                "is_default": True,
+                "is_serving": True,
+                "stages": [
+                    {
+                        "name": "gpt",
+                        "is_serving": True,
+                        "workers": [
+                            {
+                                "worker": "w",
+                                "address": "127.0.0.1:50061",
+                                "state": "draining",
+                                "device": "cpu",
+                                "provider": "",
+                                "dtype": "",
+                                "memory_used_bytes": 5,
+                                "memory_total_bytes": 9,
+                                "slots": 4,
+                                "free_slots": 3,
+                            }
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+async def test_models_tell_what_a_request_may_set(address: str) -> None:
+    outcome = await run(address, "models")
     assert outcome.code == 0
-    for word in ("mini (default)", REVISION, "emotion_vector", "steps", "1 to 100, default 10"):
-        assert word in outcome.stdout.decode()
+    shown = outcome.stdout.decode()
+    for word in ("mini (default)", REVISION, "emotion_vector", "reference", "numbers", "streaming, whole", "20000"):
+        assert word in shown
+    parameter = next(line for line in shown.splitlines() if "steps" in line)
+    assert parameter.split() == ["steps", "1", "100", "10", "config.render.steps"]
 
 
-async def test_voices_are_managed(address: str, recording: Path) -> None:
-    assert (await _run(address, "voices", "add", "me", str(recording))).code == 0
-    assert b"me" in (await _run(address, "voices", "list")).stdout
-    assert b"3.00 s, 16000 Hz" in (await _run(address, "voices", "show", "me")).stdout
-    assert (await _run(address, "voices", "remove", "me")).stdout == b"removed me\n"
-    gone = await _run(address, "voices", "show", "me")
-    assert (gone.code, gone.stderr) == (1, "triptych: no voice is called me\n")
-    text = recording.with_name("text.wav")
-    text.write_text("no audio")
-    refused = await _run(address, "voices", "add", "it", str(text))
-    assert (refused.code, refused.stderr) == (
+@pytest.mark.parametrize("form", [(), ("--json",)])
+async def test_a_table_that_nobody_reads_ends_quietly(address: str, form: tuple[str, ...]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        process = await start(address, "models", *form, stdout=write_end)
+        _, stderr = await asyncio.wait_for(process.communicate(), 20)
+    finally:
+        os.close(write_end)
+    assert (process.returncode, stderr) == (141, b"")
+
+
+async def test_a_fault_of_the_server_names_the_utterance(address: str, gateway: FakeGateway) -> None:
+    async def refusal(context: Context) -> None:
+        await refuse(
+            context,
+            grpc.StatusCode.INTERNAL,
+            "stage gpt broke",
+            reason="STAGE_FAILED",
+            category="MODEL",
+            utterance_id="u1",
+        )
+
+    gateway.refusal = refusal
+    outcome = await run(address, "say", "Hi.", "--stdout")
+    message = "triptych: STAGE_FAILED: stage gpt broke; the server's log knows it as u1\n"
+    assert (outcome.code, outcome.stderr) == (1, message)
+
+
+async def test_models_for_programs_have_stable_names(address: str) -> None:
+    (model,) = json.loads((await run(address, "models", "--json")).stdout)
+    assert (model["name"], model["voice_modes"], model["text_rules"]) == ("mini", ["reference"], ["numbers"])
+    assert model["limits"]["max_unary_characters"] == 5000
+    assert model["parameters"][0]["field"] == "config.render.steps"
+
+
+async def test_a_token_and_a_certificate_come_from_files(address: str, gateway: FakeGateway, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    outcome = await run(address, "say", "Hi.", "--stdout", "--token-file", str(token))
+    assert outcome.code == 0, outcome.stderr
+    await run(address, "say", "Hi.", "--stdout", environment={"TRIPTYCH_TOKEN_FILE": str(token)})
+    assert [metadata["authorization"] for metadata in gateway.metadata] == ["Bearer s3cret"] * 2
+
+    outcome = await run(address, "health", "--ca", str(token))
+    assert (outcome.code, outcome.stderr) == (
         1,
-        "triptych: not audio: accepted are WAV, FLAC, MP3 and Ogg\n",
+        f"triptych: the CA file {token} holds no certificate in PEM form\n",
     )
 
 
-async def test_play_without_a_sound_card_says_so(address: str) -> None:
-    outcome = await _run(address, "say", "Hi.", "--play")
-    assert outcome.code == 1
-    assert outcome.stderr.startswith("triptych: --play ")
-    assert outcome.stderr.count("\n") == 1
+async def test_a_timeout_is_named(address: str, gateway: FakeGateway) -> None:
+    gateway.chunk_seconds = 60
+    outcome = await run(address, "say", "Hi.", "--stdout", "--timeout", "0.3")
+    assert (outcome.code, outcome.stderr) == (1, "triptych: the time given for this call is over\n")
+
+
+async def test_voices_are_managed(address: str, recording: Path) -> None:
+    assert (await run(address, "voices", "add", "me", str(recording))).code == 0
+    assert b"me" in (await run(address, "voices", "list")).stdout
+    assert b"3.00 s, 16000 Hz" in (await run(address, "voices", "show", "me")).stdout
+    assert (await run(address, "voices", "remove", "me")).stdout == b"removed me\n"
+    gone = await run(address, "voices", "show", "me")
+    assert (gone.code, gone.stderr) == (1, "triptych: VOICE_NOT_FOUND: no voice is called me\n")
+    text = recording.with_name("text.wav")
+    text.write_text("no audio")
+    refused = await run(address, "voices", "add", "it", str(text))
+    assert (refused.code, refused.stderr) == (
+        1,
+        "triptych: RECORDING_NOT_AUDIO: not audio: accepted are WAV, FLAC, MP3 and Ogg\n",
+    )
+
+
+async def test_voices_are_described(address: str, gateway: FakeGateway, recording: Path) -> None:
+    words = ("--transcript", "so I said", "--description", "at home")
+    added = await run(address, "voices", "add", "me", str(recording), *words)
+    assert added.stdout.decode().endswith("transcript: so I said\ndescription: at home\n")
+    assert added.stderr == "warning: it is noisy\n"
+
+    updated = await run(address, "voices", "update", "me", "--name", "you", "--description", "")
+    assert updated.stdout.decode().startswith("name: you\n")
+    assert updated.stdout.decode().endswith("transcript: so I said\n")
+
+    shown = json.loads((await run(address, "voices", "show", "you", "--json")).stdout)
+    assert (shown["name"], shown["source"], shown["transcript"], shown["description"]) == (
+        "you",
+        "registered",
+        "so I said",
+        "",
+    )
+    assert shown["warnings"] == [{"reason": "noisy", "message": "it is noisy"}]
+    assert json.loads((await run(address, "voices", "list", "--json")).stdout) == [shown]
+
+
+async def test_the_default_voice_is_set_and_shown(address: str, gateway: FakeGateway, recording: Path) -> None:
+    await run(address, "voices", "add", "me", str(recording))
+    assert (await run(address, "voices", "default", "me")).code == 0
+    assert gateway.default_voice == "me"
+    assert b"name: me" in (await run(address, "voices", "default")).stdout

@@ -11,10 +11,12 @@ import grpc
 import pytest
 import structlog
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from structlog.testing import capture_logs
 
 from protos.tts.v1.voices_pb2 import CreateVoiceConfig
 from services.common import errors, grpc_errors, logs
 from services.common.errors import TtsError
+from services.common.reasons import Reason
 from tests.unit.common.serving import SERVICE, Context, echo_handlers, register, served
 
 PRIVATE = "the caller's own words"
@@ -22,6 +24,11 @@ PRIVATE = "the caller's own words"
 
 def every_error() -> list[type[TtsError]]:
     return TtsError.__subclasses__()
+
+
+def every_error_with_a_default() -> list[type[TtsError]]:
+    """What is not found has to be named; every reason round-trips below."""
+    return [kind for kind in every_error() if kind is not errors.NotFoundError]
 
 
 def rpc_error(error: TtsError) -> grpc.aio.AioRpcError:
@@ -43,7 +50,7 @@ def test_every_error_has_a_status() -> None:
     assert set(grpc_errors.STATUS_OF) == set(every_error())
 
 
-@pytest.mark.parametrize("kind", every_error())
+@pytest.mark.parametrize("kind", every_error_with_a_default())
 def test_error_round_trips(kind: type[TtsError]) -> None:
     """What a worker raises is what the gateway raises."""
     sent = kind("wrong", field="config.seed", stage="gpt")
@@ -59,21 +66,50 @@ def test_error_round_trips(kind: type[TtsError]) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", every_error())
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_round_trips_with_its_class(reason: Reason) -> None:
+    kind = errors.kind_of(reason)
+
+    got = grpc_errors.from_rpc_error(rpc_error(kind("wrong", reason=reason, metadata={"segment": "3"})), stage="s2mel")
+
+    assert type(got) is kind
+    assert (got.reason, got.metadata, got.stage) == (reason, {"segment": "3"}, "s2mel")
+
+
+@pytest.mark.parametrize("kind", [TtsError, *every_error_with_a_default()])
 def test_error_info_is_always_there(kind: type[TtsError]) -> None:
     info = details_of(kind("wrong", stage="gpt"), error_details_pb2.ErrorInfo())
 
     assert info.domain == "triptych"
     assert info.reason == kind.default_reason
-    assert dict(info.metadata) == {"stage": "gpt", "retryable": "true" if kind.is_retryable else "false"}
+    assert dict(info.metadata) == {
+        "category": kind.default_reason.category,
+        "stage": "gpt",
+        "retryable": "true" if kind.is_retryable else "false",
+    }
 
 
-def test_own_reason_and_metadata_round_trip() -> None:
-    sent = errors.StageFailedError("wrong", reason="NO_AUDIO", metadata={"segment": "3"})
+def test_reason_of_a_newer_server_is_known_by_its_status() -> None:
+    status = grpc_errors.to_status(errors.OverloadedError("full"))
+    status.details[0].Pack(error_details_pb2.ErrorInfo(reason="TOO_LOUD", domain=grpc_errors.DOMAIN))
+    metadata = grpc.aio.Metadata((grpc_errors.DETAILS_KEY, status.SerializeToString()))
 
-    got = grpc_errors.from_rpc_error(rpc_error(sent), stage="s2mel")
+    got = grpc_errors.from_rpc_error(grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, metadata, metadata))
 
-    assert (got.reason, got.metadata, got.stage) == ("NO_AUDIO", {"segment": "3"}, "s2mel")
+    assert (type(got), got.reason) == (errors.OverloadedError, Reason.OVERLOADED)
+
+
+def test_not_found_of_a_peer_that_is_not_ours_is_no_missing_voice() -> None:
+    nothing = grpc.aio.Metadata()
+
+    got = grpc_errors.from_rpc_error(grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, nothing, nothing), "gpt")
+
+    assert (type(got), got.reason) == (errors.StageFailedError, Reason.STAGE_FAILED)
+
+
+def test_word_that_is_no_reason_cannot_be_raised() -> None:
+    with pytest.raises(ValueError, match="NO_AUDIO"):
+        errors.StageFailedError("wrong", reason="NO_AUDIO")  # type: ignore[arg-type]
 
 
 def test_field_becomes_a_field_violation() -> None:
@@ -106,7 +142,8 @@ def test_lost_stage_may_be_retried() -> None:
 def test_not_found_names_the_resource() -> None:
     metadata = {"resource_type": "voice", "resource_name": "anna"}
 
-    resource = details_of(errors.NotFoundError("none", metadata=metadata), error_details_pb2.ResourceInfo())
+    error = errors.NotFoundError("none", reason=Reason.VOICE_NOT_FOUND, metadata=metadata)
+    resource = details_of(error, error_details_pb2.ResourceInfo())
 
     assert (resource.resource_type, resource.resource_name) == ("voice", "anna")
 
@@ -311,3 +348,19 @@ async def test_hang_up_closes_the_generator_at_once_in_its_own_task() -> None:
         await call.read()
         call.cancel()
         assert await asyncio.wait_for(closed, 5)
+
+
+@pytest.mark.parametrize(
+    ("field", "logged"),
+    [("config.params[what_the_caller_wrote]", "config.params"), ("open.params[top_p]", "open.params[top_p]")],
+)
+async def test_log_of_a_failed_call_has_no_word_of_the_callers(field: str, logged: str) -> None:
+    async def refuse(_request: bytes, _context: Context) -> bytes:
+        raise errors.InvalidRequestError("wrong", field=field)
+
+    with capture_logs() as lines:
+        async with served(register(echo_handlers({"Refuse": refuse}))) as server:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await server.unary("Refuse")(b"")
+
+    assert [line["field"] for line in lines if line["event"] == "call_failed"] == [logged]

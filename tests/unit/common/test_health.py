@@ -43,6 +43,8 @@ async def test_unknown_name_is_not_found() -> None:
             await check(server, "nobody")
 
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    # Probes expect the bare status; our reasons tell of voices, models and recordings.
+    assert "grpc-status-details-bin" not in dict(caught.value.trailing_metadata() or ())
 
 
 async def test_list_names_them_all() -> None:

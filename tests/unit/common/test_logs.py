@@ -86,3 +86,12 @@ def test_nothing_fails_when_stdout_is_gone(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("sys.stdout", Closed())
 
     structlog.get_logger().info("unheard")
+
+
+def test_libraries_that_tell_of_every_change_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("gateway")
+    watcher = logging.getLogger("watchfiles.main")
+    watcher.info("1 change detected")
+    watcher.warning("something is wrong")
+
+    assert [line["event"] for line in lines(capsys)] == ["something is wrong"]

@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from services.common import errors, memory, metrics
+from services.common.reasons import Reason
 
 
 def test_page_has_every_metric() -> None:
@@ -49,10 +50,9 @@ def test_taken_port_is_said_clearly() -> None:
         (asyncio.CancelledError(), 0.05, "timed_out"),
         (GeneratorExit(), None, "cancelled"),
         (GeneratorExit(), -0.1, "timed_out"),
-        (errors.CancelledError("gone"), None, "cancelled"),
         (errors.DeadlineError("late"), None, "timed_out"),
         (errors.OverloadedError("full"), None, "refused:OVERLOADED"),
-        (errors.NotFoundError("no voice"), None, "refused:NOT_FOUND"),
+        (errors.NotFoundError("no voice", reason=Reason.VOICE_NOT_FOUND), None, "refused:VOICE_NOT_FOUND"),
         (errors.StageLostError("gone"), None, "failed"),
         (errors.StageFailedError("broke"), None, "failed"),
         (ValueError("bug"), None, "failed"),

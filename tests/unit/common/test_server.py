@@ -12,9 +12,11 @@ import grpc
 import pytest
 
 from services.common import errors, grpc_errors, server
+from services.common.channels import MAX_MESSAGE_BYTES
 from services.common.health import NOT_SERVING, SERVING, HealthBoard
+from services.common.reasons import Reason
 from services.common.server import EngineDiedError
-from tests.unit.common.serving import Context, echo_handlers, register, served
+from tests.unit.common.serving import SERVICE, Context, echo_handlers, register, served
 
 
 class Slow:
@@ -138,6 +140,24 @@ async def test_large_messages_pass() -> None:
     message = bytes(8 * 1024 * 1024)
     async with served(register(echo_handlers({"Echo": echo}))) as running:
         assert await running.unary("Echo")(message) == message
+
+
+async def test_message_over_the_limit_is_refused_with_a_reason() -> None:
+    """gRPC's own refusal reads like an overload that is worth another try."""
+
+    async def take(_request: Any, _context: Context) -> bytes:
+        return b""
+
+    parse: dict[str, Any] = {"Take": grpc.unary_unary_rpc_method_handler(take, request_deserializer=bytes)}
+    message = bytes(MAX_MESSAGE_BYTES + 1)
+    async with served(register(parse)) as running, grpc.aio.insecure_channel(running.address) as channel:
+        call: Any = channel.unary_unary(f"/{SERVICE}/Take")
+        assert await call(message[1:]) == b""
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(message)
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert grpc_errors.from_rpc_error(caught.value).reason is Reason.MESSAGE_TOO_LARGE
 
 
 @pytest.mark.parametrize(

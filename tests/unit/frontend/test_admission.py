@@ -9,9 +9,9 @@ import pytest
 
 from services.common.channels import open_channel
 from services.common.errors import OverloadedError, StageLostError
-from services.frontend.admission import Admission, Lease
-from services.frontend.topology import Pipeline, Pool
-from services.frontend.workers import WorkerLink
+from services.frontend.workers.admission import Admission, Lease
+from services.frontend.workers.link import WorkerLink
+from services.frontend.workers.topology import Pipeline, Pool
 from tests.fakes.stage_worker import describe
 
 
@@ -28,9 +28,9 @@ class FakeLink:
         return self.slots - self.leased
 
 
-def pipeline(**slots: int) -> Pipeline:
+def pipeline(model: str = "fake", /, **slots: int) -> Pipeline:
     pools = tuple(Pool(describe(stage), [FakeLink(count)]) for stage, count in slots.items())  # type: ignore[list-item]
-    return Pipeline("fake", "r1", pools)
+    return Pipeline(model, "r1", pools)
 
 
 async def acquire(admission: Admission, where: Pipeline, *, priority: int = 0) -> Lease:
@@ -147,3 +147,18 @@ async def test_least_loaded_worker_is_taken() -> None:
         await acquire(admission, where)
 
     assert (small.leased, large.leased) == (1, 2)
+
+
+async def test_one_models_queue_is_not_anothers() -> None:
+    admission, busy, idle = Admission(max_queue=1), pipeline("busy", gpt=1), pipeline("idle", gpt=1)
+    await acquire(admission, busy)
+    held = await waiting(admission, busy)
+
+    lease = await acquire(admission, idle)
+    other = await waiting(admission, idle)
+    with pytest.raises(OverloadedError):
+        await acquire(admission, idle)
+    lease.release()
+    await other
+    assert not held.done()
+    held.cancel()

@@ -6,7 +6,7 @@ import pytest
 
 from protos.tts.stages.v1 import stage_pb2
 from services.common.errors import StageLostError
-from services.frontend import chain
+from services.frontend.workers import chain
 from tests.fakes.stage_worker import PCM, TEXT, describe
 
 

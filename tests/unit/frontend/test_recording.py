@@ -12,9 +12,11 @@ import soundfile
 import soxr
 
 from services.common.errors import InvalidRequestError, TooLargeError, TtsError
-from services.frontend.decode_child import RefusedError, decode
-from services.frontend.decode_job import Job
-from services.frontend.recording import Decoder, RecordingLimits
+from services.common.reasons import Category
+from services.frontend.recordings.decode_child import RefusedError, decode
+from services.frontend.recordings.decode_job import Job
+from services.frontend.recordings.decoder import Decoder, RecordingLimits
+from services.frontend.recordings.facts import VoiceWarningReason
 from tests.fakes.system import tone
 
 JOB = Job(
@@ -145,7 +147,9 @@ def test_first_fifteen_seconds_are_used_and_said_so() -> None:
     assert facts["used_seconds"] == 15.0
     assert facts["duration_seconds"] == 60.0
     assert [len(array) for array in arrays] == [(15 * 22_050), 15 * 16_000]
-    assert any("first 15 s" in warning for warning in facts["warnings"])
+    assert any(
+        warning.reason is VoiceWarningReason.LONG and "first 15 s" in warning.message for warning in facts["warnings"]
+    )
 
 
 def test_size_that_a_pipe_could_not_know_is_no_truncation() -> None:
@@ -161,6 +165,7 @@ async def test_child_process_decodes_what_the_gateway_asks_for() -> None:
 
     assert recording.facts.duration_seconds == 2.0
     assert {rate: len(samples) for rate, samples in recording.audio.items()} == {24_000: 48_000, 16_000: 32_000}
+    assert VoiceWarningReason.SHORT in {warning.reason for warning in recording.facts.warnings}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +178,7 @@ async def test_refusal_of_the_child_is_a_typed_error(data: bytes, kind: type[Tts
         await Decoder(RecordingLimits()).decode(data, (16_000,))
 
     assert failure.value.field == "audio"
-    assert failure.value.reason.startswith("RECORDING_")
+    assert failure.value.reason.category is Category.AUDIO
 
 
 async def test_upload_over_the_limit_never_reaches_the_decoder() -> None:

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import grpc
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import Counter
 
 from protos.tts.v1 import synthesis_pb2
-from services.common import metrics
-from services.frontend import text_feed
-from services.frontend.pipeline import PipelineLimits
+from services.common import metrics, traces
+from services.frontend.servicers import whole_answer
+from services.frontend.speaking import text_feed
+from services.frontend.speaking.utterance import PipelineLimits
 from services.frontend.text import Segment, Segmenter
-from tests.fakes.stage_worker import SAMPLE_RATE, expected_pcm
-from tests.fakes.system import FakeSystem, fake_system, token_ids
-from tests.unit.frontend.conftest import config, request
+from tests.fakes.stage_worker import SAMPLE_RATE
+from tests.fakes.system import FakeSystem, FakeText, fake_system, token_ids
+from tests.unit.frontend.conftest import config, error_info, heard, request
 
 Message = synthesis_pb2.StreamingSynthesizeRequest
 GAP = bytes(2 * SAMPLE_RATE // 5)
@@ -26,10 +29,10 @@ GAP = bytes(2 * SAMPLE_RATE // 5)
 async def test_unary_speech_is_every_segment_in_order_with_gaps_between(system: FakeSystem) -> None:
     answer = await system.speech.Synthesize(request("One two three. Four five."))
 
-    first, second = (expected_pcm(token_ids(text), 7) for text in ("One two three.", "Four five."))
+    first, second = (heard(token_ids(text), 7) for text in ("One two three.", "Four five."))
     assert answer.audio == first + GAP + second
     assert answer.sample_rate_hz == SAMPLE_RATE
-    assert [info.text_start for info in answer.segments] == [0, 15]
+    assert [(info.text_span.start, info.text_span.end) for info in answer.segments] == [(0, 14), (15, 25)]
     assert [info.codes for info in answer.segments] == [12, 8]
     assert sum(info.samples for info in answer.segments) * 2 == len(answer.audio)
     assert {info.finish_reason for info in answer.segments} == {synthesis_pb2.FINISH_REASON_STOP}
@@ -37,6 +40,48 @@ async def test_unary_speech_is_every_segment_in_order_with_gaps_between(system: 
     assert answer.utterance.policy == "streaming"
     assert set(answer.timings.compute_ms) == {"gpt", "s2mel", "vocoder"}
     await system.all_free()
+
+
+async def test_answer_that_would_not_fit_ends_with_its_first_byte_too_many(
+    system: FakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two of three segments, of which the first one alone fits.
+    monkeypatch.setattr(whole_answer, "MAX_MESSAGE_BYTES", len(heard([3, 3, 6], 7)) + 1)
+    vocoder = system.stages["vocoder"]
+    with pytest.raises(grpc.aio.AioRpcError, match="SynthesizeStream") as failure:
+        await system.speech.Synthesize(request("One two three. Four five. " + "Six seven. " * 40))
+
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    info = error_info(failure.value)
+    assert (info["reason"], info["field"]) == ("MESSAGE_TOO_LARGE", "text")
+    await system.all_free()
+    made = [segment for stage, _, segment in system.events if stage == vocoder.stage]
+    assert max(made) < 40
+
+
+async def test_what_stands_beside_the_sound_counts_in_the_limit_of_an_answer(
+    system: FakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_answer, "MAX_MESSAGE_BYTES", len(heard([3, 3, 6], 7)) + 1)
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await system.speech.Synthesize(request("One two three."))
+
+    assert error_info(failure.value)["reason"] == "MESSAGE_TOO_LARGE"
+
+
+@pytest.mark.parametrize("method", ["Synthesize", "Analyze"])
+async def test_text_is_checked_beside_the_event_loop(
+    system: FakeSystem, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(FakeText, "check_text", lambda *_, **__: threads.append(threading.current_thread()))
+    if method == "Synthesize":
+        await system.speech.Synthesize(request("One."))
+    else:
+        await system.speech.Analyze(synthesis_pb2.AnalyzeRequest(text="One."))
+
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_stream_numbers_messages_and_samples_without_a_hole(system: FakeSystem) -> None:
@@ -51,8 +96,8 @@ async def test_stream_numbers_messages_and_samples_without_a_hole(system: FakeSy
     assert chunks[0].HasField("utterance")
     assert not any(chunk.HasField("utterance") for chunk in chunks[1:])
     assert [chunk.is_last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
-    assert chunks[-1].timings.audio_seconds == pytest.approx(at / SAMPLE_RATE)
-    assert [chunk.segment_end.segment for chunk in chunks if chunk.HasField("segment_end")] == [0, 1]
+    assert chunks[-1].usage.audio_seconds == pytest.approx(at / SAMPLE_RATE)
+    assert [end.segment for chunk in chunks for end in chunk.segment_ends] == [0, 1]
 
 
 async def test_first_sound_leaves_before_the_last_code(system: FakeSystem) -> None:
@@ -98,6 +143,68 @@ async def test_speech_cut_at_the_limit_says_so(system: FakeSystem) -> None:
 
     assert answer.segments[0].finish_reason == synthesis_pb2.FINISH_REASON_MAX_CODES
     assert answer.segments[0].codes == 6
+
+
+async def test_first_audio_that_comes_too_late_ends_the_call_and_frees_the_slots(system: FakeSystem) -> None:
+    gate = system.stages["vocoder"].behaviour.gate
+    gate.clear()
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await system.speech.Synthesize(request("One two.", max_first_audio_ms=300))
+
+    assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert error_info(failure.value)["reason"] == "FIRST_AUDIO_TIMEOUT"
+    await system.all_free()
+
+
+async def test_limit_of_the_first_audio_is_none_of_the_second(tmp_path: Path) -> None:
+    async with fake_system(tmp_path) as system:
+        await system.gateway.voices.prepare()
+        call = system.speech.SynthesizeStream(request("One two. Three four.", max_first_audio_ms=500))
+        chunks = aiter(call)
+        await anext(chunks)
+        system.stages["vocoder"].behaviour.gate.clear()
+        await asyncio.sleep(0.6)
+        system.stages["vocoder"].behaviour.gate.set()
+        rest = [chunk async for chunk in chunks]
+
+        assert rest[-1].is_last
+
+
+async def test_timings_tell_the_first_token_and_the_wait_for_slots(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, slots=1) as system:
+        gate = system.stages["vocoder"].behaviour.gate
+        gate.clear()
+        running = asyncio.create_task(_synthesize(system, "One two."))
+        await system.stages["vocoder"].until(lambda: system.stages["vocoder"].num_open == 1)
+        waiting = asyncio.create_task(_synthesize(system, "Three."))
+        await system.gateway.admission.changed.until(lambda: system.gateway.admission.queue_depth == 1)
+        await asyncio.sleep(0.1)
+        gate.set()
+        first, second = (await running).timings, (await waiting).timings
+
+        assert first.queue_ms < 50
+        assert 90 < second.queue_ms < second.first_token_ms
+        assert 0 < first.first_token_ms <= first.first_output_ms["s2mel"] < first.first_audio_ms
+
+
+async def test_language_that_was_found_is_told_with_the_first_chunk(system: FakeSystem) -> None:
+    found = [chunk async for chunk in system.speech.SynthesizeStream(request("One."))]
+    named = await system.speech.Synthesize(request("One.", language="en-GB"))
+
+    assert found[0].utterance.language == "en"
+    assert named.utterance.language == "en-GB"
+
+
+async def test_session_is_an_attribute_of_the_calls_span(system: FakeSystem) -> None:
+    spans = InMemorySpanExporter()
+    traces.configure("frontend", processors=[SimpleSpanProcessor(spans)])
+    try:
+        await system.speech.Synthesize(request("One.", session_id="s-1"))
+    finally:
+        traces.configure("frontend")
+
+    call = next(span for span in spans.get_finished_spans() if span.name == "tts.v1.TextToSpeech/Synthesize")
+    assert dict(call.attributes or {})["session_id"] == "s-1"
 
 
 async def test_client_cancel_frees_every_stage(system: FakeSystem) -> None:
@@ -148,7 +255,7 @@ async def test_worker_that_is_killed_ends_the_call_with_unavailable(system: Fake
 
 async def test_more_utterances_than_slots_wait_and_too_many_are_refused(tmp_path: Path) -> None:
     async with fake_system(tmp_path, slots=1, max_queue=1) as system:
-        await system.gateway.voices.prepare_bundled()
+        await system.gateway.voices.prepare()
         gate = system.stages["gpt"].behaviour.gate
         gate.clear()
         running = asyncio.create_task(_synthesize(system, "One two."))
@@ -160,8 +267,8 @@ async def test_more_utterances_than_slots_wait_and_too_many_are_refused(tmp_path
             await system.speech.Synthesize(request("Five."))
         assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         gate.set()
-        assert (await running).audio == expected_pcm([3, 4], 7)
-        assert (await waiting).audio == expected_pcm([5, 5], 7)
+        assert (await running).audio == heard([3, 4], 7)
+        assert (await waiting).audio == heard([5, 5], 7)
         await system.all_free()
 
 
@@ -186,7 +293,7 @@ async def test_worker_that_refuses_is_asked_again(system: FakeSystem) -> None:
     system.stages["s2mel"].behaviour.refusals = 2
     answer = await system.speech.Synthesize(request("One two."))
 
-    assert answer.audio == expected_pcm([3, 4], 7)
+    assert answer.audio == heard([3, 4], 7)
     assert len(system.stages["s2mel"].opens) == 3
     await system.all_free()
 
@@ -220,7 +327,7 @@ async def test_client_that_reads_nothing_holds_its_own_stages_back(tmp_path: Pat
         await system.stages["vocoder"].until(lambda: ("vocoder", "chunk", 0) in system.events)
         answer = await system.speech.Synthesize(request("One two."))
 
-        assert answer.audio == expected_pcm([3, 4], 7)
+        assert answer.audio == heard([3, 4], 7)
         assert call.admission.queue_depth == 0
         slow.cancel()
         await system.all_free()
@@ -230,7 +337,7 @@ async def test_model_of_a_single_stage_needs_no_other_code(tmp_path: Path) -> No
     async with fake_system(tmp_path, stages=("everything",)) as system:
         answer = await system.speech.Synthesize(request("One two. Three."))
 
-        assert answer.audio == expected_pcm([3, 4], 7) + GAP + expected_pcm([6], 7)
+        assert answer.audio == heard([3, 4], 7) + GAP + heard([6], 7)
         assert set(answer.timings.compute_ms) == {"everything"}
         assert [info.codes for info in answer.segments] == [0, 0]
         await system.all_free()
@@ -267,7 +374,7 @@ async def test_long_text_is_spoken_before_all_of_it_is_cut(
         audio += chunk.audio
 
     sentences = ("One two.", "Three four.", "Five six seven.", "Eight.")
-    assert audio == GAP.join(expected_pcm(token_ids(sentence), 7) for sentence in sentences)
+    assert audio == GAP.join(heard(token_ids(sentence), 7) for sentence in sentences)
 
 
 @pytest.mark.parametrize("timeout", [None, 2.0])

@@ -13,8 +13,9 @@ import soundfile
 
 from protos.tts.v1 import voices_pb2
 from services.common import tensors
-from services.frontend.recording import RecordingLimits
+from services.frontend.recordings.decoder import RecordingLimits
 from tests.fakes.system import FakeSystem, fake_system, tone
+from tests.fakes.voices import create
 from tests.unit.frontend.conftest import request
 
 Create = voices_pb2.CreateVoiceRequest
@@ -81,7 +82,7 @@ async def test_features_are_computed_once_for_all_restarts(tmp_path: Path) -> No
     async with fake_system(tmp_path) as system:
         await system.voices.Create(upload("bea", recording()))
     async with fake_system(tmp_path) as system:
-        await system.gateway.voices.prepare_bundled()
+        await system.gateway.voices.prepare()
         for stage in system.stages.values():
             stage.encoded.clear()
         await system.speech.Synthesize(request("One.", voice="bea"))
@@ -105,7 +106,7 @@ async def test_features_are_computed_once_for_all_restarts(tmp_path: Path) -> No
 )
 async def test_bad_upload_is_refused(system: FakeSystem, messages: list[Create], code: grpc.StatusCode) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await system.voices.Create(iter(messages))
+        await create(system.voices, messages)
 
     assert failure.value.code() is code
     assert "bea" not in system.gateway.voices.names()

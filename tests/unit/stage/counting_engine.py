@@ -12,7 +12,16 @@ from services.common.stage.engine import Output
 from services.common.stage.policy import Policy
 from services.common.stage.segments import SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
-from services.common.stage.spec import DeviceInfo, Edge, EdgeKind, ParamSpec, StageSpec, TensorSpec, VoiceStep
+from services.common.stage.spec import (
+    DeviceInfo,
+    Edge,
+    EdgeKind,
+    ParamSpec,
+    StageSpec,
+    TensorSpec,
+    VoiceMode,
+    VoiceStep,
+)
 
 FATAL = 13
 """This number kills the engine."""
@@ -28,10 +37,14 @@ def counting_spec(slots: int = 2) -> StageSpec:
         slots=slots,
         device=DeviceInfo("none", "cpu", "numpy", "int32"),
         default_policy=Policy(),
+        languages=("en",),
         voice_steps=(VoiceStep("sum", (TensorSpec("audio_22050", "float32", (-1,)),), ("total",)),),
         conditions=(TensorSpec("total", "float32", (1,)),),
+        options=(TensorSpec("length", "float64", (1,)),),
         params=(ParamSpec("factor", 1, 10, 2, "what numbers are multiplied by", is_integer=True),),
         input_window_chunks=4,
+        voice_modes=(VoiceMode.REFERENCE,),
+        option_steps=(VoiceStep("emotion_text", (TensorSpec("emotion_text", "uint8", (-1,)),), ("length",)),),
     )
 
 
@@ -73,6 +86,8 @@ class CountingEngine:
         self.open_sessions.pop(session, None)
 
     def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
+        if step == "emotion_text":
+            return {"length": np.array([len(tensors["emotion_text"])], np.float64)}
         return {"total": tensors["audio_22050"].sum(keepdims=True)}
 
     def warm_up(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,7 +18,9 @@ from triptych.writing import CallOverError, write
 from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 from services.common import tensors
 from services.common.arrays import Tensors
-from services.common.grpc_errors import ErrorInterceptor
+from services.common.errors import InvalidRequestError, TtsError, WrongModelError
+from services.common.grpc_errors import ErrorInterceptor, from_rpc_error
+from services.common.reasons import Reason
 from services.common.stage.loop import StageLoop
 from services.common.stage.servicer import StageServicer
 from tests.unit.stage.counting_engine import FATAL, CountingEngine
@@ -125,6 +128,12 @@ class Stream:
         while await read(self.call) is not grpc.aio.EOF:
             pass
         return await self.call.code(), await self.call.details()
+
+    async def error(self) -> TtsError:
+        """What the call failed with, as a gateway sees it."""
+        code, details = await self.failure()
+        ends = await self.call.initial_metadata(), await self.call.trailing_metadata()
+        return from_rpc_error(grpc.aio.AioRpcError(code, *ends, details))
 
 
 async def until(condition: object) -> None:
@@ -264,77 +273,119 @@ async def test_a_dead_engine_fails_its_callers_as_unavailable() -> None:
         assert (await late.failure())[0] == grpc.StatusCode.UNAVAILABLE
 
 
-BAD_STREAMS = {
-    "another model": (
-        {"model": stage_pb2.ModelIdentity(name="other")},
-        None,
-        grpc.StatusCode.FAILED_PRECONDITION,
-    ),
+def bad_tensor(**fields: Any) -> stage_pb2.Chunk:
+    return stage_pb2.Chunk(tensors=[stage_pb2.Tensor(**{"name": "ids", "dtype": "int32", **fields})])
+
+
+BAD_STREAMS: dict[str, tuple[dict[str, Any], stage_pb2.Chunk | None, Reason, str]] = {
+    "another model": ({"model": stage_pb2.ModelIdentity(name="other")}, None, Reason.WRONG_MODEL, "open.model.model"),
     "another revision": (
         {"model": stage_pb2.ModelIdentity(name="numbers", revision="r0")},
         None,
-        grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.WRONG_MODEL,
+        "open.model.revision",
     ),
-    "unknown parameter": ({"params": {"speed": 1.0}}, None, grpc.StatusCode.INVALID_ARGUMENT),
-    "parameter out of range": ({"params": {"factor": 11}}, None, grpc.StatusCode.INVALID_ARGUMENT),
-    "parameter not whole": ({"params": {"factor": 1.5}}, None, grpc.StatusCode.INVALID_ARGUMENT),
+    "unknown parameter": ({"params": {"speed": 1.0}}, None, Reason.CAPABILITY_MISSING, "open.params[speed]"),
+    "parameter out of range": ({"params": {"factor": 11}}, None, Reason.OUT_OF_RANGE, "open.params[factor]"),
+    "parameter not whole": ({"params": {"factor": 1.5}}, None, Reason.OUT_OF_RANGE, "open.params[factor]"),
+    "parameter not a number": ({"params": {"factor": math.nan}}, None, Reason.OUT_OF_RANGE, "open.params[factor]"),
+    "instruction": ({"instruction": "whisper"}, None, Reason.CAPABILITY_MISSING, "open.instruction"),
+    "speaker": ({"speaker": "anna"}, None, Reason.CAPABILITY_MISSING, "open.speaker"),
+    "language": ({"language": "fr"}, None, Reason.LANGUAGE_NOT_SUPPORTED, "open.language"),
+    "policy out of range": (
+        {"policy": stage_pb2.Policy(window_growth=99)},
+        None,
+        Reason.OUT_OF_RANGE,
+        "open.policy.window_growth",
+    ),
+    "policy that shrinks": (
+        {"policy": stage_pb2.Policy(first_window_codes=50, max_window_codes=20)},
+        None,
+        Reason.FIELD_CONFLICT,
+        "open.policy.max_window_codes",
+    ),
+    "resume before the start": (
+        {"resume": stage_pb2.Resume(next_index=-1)},
+        None,
+        Reason.OUT_OF_RANGE,
+        "open.resume.next_index",
+    ),
     "unknown option": (
         {"options": [stage_pb2.Tensor(name="x", dtype="int16", shape=[0])]},
         None,
-        grpc.StatusCode.INVALID_ARGUMENT,
+        Reason.TENSOR_INVALID,
+        "open.options",
     ),
-    "refused by the engine": ({"utterance_id": "unopenable"}, None, grpc.StatusCode.INVALID_ARGUMENT),
-    "gap": ({}, stage_pb2.Chunk(start=5), grpc.StatusCode.INVALID_ARGUMENT),
-    "no tensor": ({}, stage_pb2.Chunk(), grpc.StatusCode.INVALID_ARGUMENT),
-    "wrong name": (
+    "option not finite": (
+        {"options": tensors.to_proto({"length": np.array([np.inf])})},
+        None,
+        Reason.TENSOR_INVALID,
+        "open.options[length]",
+    ),
+    "option twice": (
+        {"options": tensors.to_proto({"length": np.ones(1)}) * 2},
+        None,
+        Reason.TENSOR_INVALID,
+        "tensors",
+    ),
+    "refused by the engine": ({"utterance_id": "unopenable"}, None, Reason.FIELD_INVALID, ""),
+    "gap": (
         {},
-        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="x", dtype="int32", shape=[0])]),
-        grpc.StatusCode.INVALID_ARGUMENT,
+        stage_pb2.Chunk(start=5, tensors=tensors.to_proto({"ids": np.zeros(1, np.int32)})),
+        Reason.FIELD_INVALID,
+        "chunk.start",
     ),
+    "no tensor": ({}, stage_pb2.Chunk(), Reason.TENSOR_INVALID, "chunk.tensors"),
+    "wrong name": ({}, bad_tensor(name="x", shape=[0]), Reason.TENSOR_INVALID, "chunk.tensors"),
     "wrong dtype": (
         {},
-        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="int64", shape=[1], data=b"12345678")]),
-        grpc.StatusCode.INVALID_ARGUMENT,
+        bad_tensor(dtype="int64", shape=[1], data=b"12345678"),
+        Reason.TENSOR_INVALID,
+        "chunk.tensors[ids]",
     ),
     "unknown dtype": (
         {},
-        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="object", shape=[1], data=b"1234")]),
-        grpc.StatusCode.INVALID_ARGUMENT,
+        bad_tensor(dtype="object", shape=[1], data=b"1234"),
+        Reason.TENSOR_INVALID,
+        "tensors[ids].dtype",
     ),
-    "wrong rank": (
+    "wrong rank": ({}, bad_tensor(shape=[1, 1], data=b"1234"), Reason.TENSOR_INVALID, "chunk.tensors[ids]"),
+    "too few bytes": ({}, bad_tensor(shape=[2], data=b"1234"), Reason.TENSOR_INVALID, "tensors[ids].data"),
+    "negative shape": ({}, bad_tensor(shape=[-1]), Reason.TENSOR_INVALID, "tensors[ids].shape"),
+    "unknown finish reason": (
         {},
-        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="int32", shape=[1, 1], data=b"1234")]),
-        grpc.StatusCode.INVALID_ARGUMENT,
-    ),
-    "too few bytes": (
-        {},
-        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="int32", shape=[2], data=b"1234")]),
-        grpc.StatusCode.INVALID_ARGUMENT,
-    ),
-    "negative shape": (
-        {},
-        stage_pb2.Chunk(tensors=[stage_pb2.Tensor(name="ids", dtype="int32", shape=[-1], data=b"")]),
-        grpc.StatusCode.INVALID_ARGUMENT,
+        stage_pb2.Chunk(finish_reason=99),  # type: ignore[arg-type]
+        Reason.FIELD_INVALID,
+        "chunk.finish_reason",
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_STREAMS)
 async def test_nonsense_gets_a_typed_error_and_leaves_nothing_behind(case: str) -> None:
-    fields, chunk, expected = BAD_STREAMS[case]
+    fields, chunk, reason, field = BAD_STREAMS[case]
     async with worker() as it:
-        stream = Stream(it, **fields)  # type: ignore[arg-type]
+        stream = Stream(it, **fields)
         await put(stream.call, stage_pb2.RunRequest(open=stream.opening))
         if (await read(stream.call)) is not grpc.aio.EOF:
             await put(stream.call, stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
             await read(stream.call)
             if chunk is not None:
                 await put(stream.call, stage_pb2.RunRequest(chunk=chunk))
-        code, details = await stream.failure()
+        error = await stream.error()
 
-        assert code == expected
-        assert details
+        assert type(error) is (WrongModelError if reason is Reason.WRONG_MODEL else InvalidRequestError)
+        assert (error.reason, error.field, error.stage) == (reason, field, "counting")
+        assert error.message
         await until(lambda: it.loop.free_slots == 2 and not it.engine.open_sessions)
+
+
+async def test_a_refused_field_names_the_capability_that_is_missing() -> None:
+    async with worker() as it:
+        stream = Stream(it, instruction="whisper")
+        await put(stream.call, stage_pb2.RunRequest(open=stream.opening))
+
+        assert (await stream.error()).metadata["capability"] == "instruction"
 
 
 async def test_more_chunks_than_credit_are_refused() -> None:
@@ -348,11 +399,30 @@ async def test_more_chunks_than_credit_are_refused() -> None:
 
 async def test_a_stream_must_begin_with_open() -> None:
     async with worker() as it:
-        call = it.stub.Run()
-        await put(call, stage_pb2.RunRequest(end=stage_pb2.End()))
+        stream = Stream(it)
+        await put(stream.call, stage_pb2.RunRequest(end=stage_pb2.End()))
+        assert (await stream.error()).reason is Reason.CONFIG_MISSING
 
-        assert await read(call) is grpc.aio.EOF
-        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+        silent = Stream(it)
+        await silent.call.done_writing()
+        assert (await silent.error()).reason is Reason.CONFIG_MISSING
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (stage_pb2.RunRequest(open=stage_pb2.Open()), Reason.CONFIG_REPEATED),
+        (stage_pb2.RunRequest(), Reason.MESSAGE_EMPTY),
+        (stage_pb2.RunRequest(voice=stage_pb2.Voice()), Reason.FIELD_INVALID),
+    ],
+    ids=["open", "nothing", "voice"],
+)
+async def test_after_open_only_work_follows(message: stage_pb2.RunRequest, reason: Reason) -> None:
+    async with worker() as it:
+        stream = await Stream(it).open()
+        await put(stream.call, message)
+
+        assert (await stream.error()).reason is reason
 
 
 async def test_describe_states_edges_limits_and_needs() -> None:
@@ -363,6 +433,9 @@ async def test_describe_states_edges_limits_and_needs() -> None:
         assert answer.takes.kind == stage_pb2.EDGE_KIND_TEXT
         assert [spec.name for spec in answer.conditions] == ["total"]
         assert answer.params[0].maximum == 10
+        assert list(answer.voice_modes) == [stage_pb2.VOICE_MODE_REFERENCE]
+        assert [step.name for step in answer.option_steps] == ["emotion_text"]
+        assert list(answer.option_steps[0].gives) == ["length"]
 
 
 async def test_heartbeat_counts_free_slots() -> None:
@@ -383,6 +456,14 @@ async def test_voice_steps_are_computed_by_name() -> None:
         assert tensors.from_proto(answer.tensors)["total"].tolist() == [10000.0]
         with pytest.raises(grpc.aio.AioRpcError, match="not one of"):
             await it.stub.EncodeVoice(stage_pb2.EncodeVoiceRequest(step="no"))
+
+
+async def test_option_steps_are_computed_by_name_too() -> None:
+    async with worker() as it:
+        description = tensors.to_proto({"emotion_text": np.frombuffer(b"joyful", np.uint8)})
+        answer = await it.stub.EncodeVoice(stage_pb2.EncodeVoiceRequest(step="emotion_text", tensors=description))
+
+        assert tensors.from_proto(answer.tensors)["length"].tolist() == [6.0]
 
 
 async def test_a_refused_open_followed_by_chunks_hurts_nobody() -> None:
@@ -438,8 +519,10 @@ async def test_a_bad_recording_for_a_voice_step_is_refused(case: str) -> None:
         request = stage_pb2.EncodeVoiceRequest(step="sum", tensors=tensors.to_proto(BAD_VOICE_STEPS[case]))
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await it.stub.EncodeVoice(request)
+        error = from_rpc_error(failed.value)
 
-        assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert type(error) is InvalidRequestError
+        assert (error.reason, error.stage) == (Reason.TENSOR_INVALID, "counting")
 
 
 async def test_voices_are_not_encoded_for_another_revision() -> None:

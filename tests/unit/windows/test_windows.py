@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,6 +35,9 @@ def policies(draw: st.DrawFn) -> Policy:
     )
 
 
+FACTORS = st.one_of(st.just(1.0), st.floats(0.5, 2.0))
+
+
 def arriving(policy: Policy, num_codes: int, steps: list[int]) -> list[Window]:
     """Windows in the order in which they become ready while codes come in runs of `steps`."""
     windows: list[Window] = []
@@ -45,21 +50,22 @@ def arriving(policy: Policy, num_codes: int, steps: list[int]) -> list[Window]:
     return windows
 
 
-def resumed(policy: Policy, start: int, num_codes: int) -> list[Window]:
+def resumed(policy: Policy, start: int, num_codes: int, factor: float) -> list[Window]:
     windows: list[Window] = []
-    while window := next_window(policy, start, num_codes, is_ended=True):
+    while window := next_window(policy, start, num_codes, is_ended=True, duration_factor=factor):
         windows.append(window)
         start = window.stop
     return windows
 
 
-@given(policies(), st.integers(1, 900))
-def test_windows_tile_the_segment(policy: Policy, num_codes: int) -> None:
-    windows = all_windows(policy, num_codes)
+@given(policies(), st.integers(1, 900), FACTORS)
+def test_windows_tile_the_segment(policy: Policy, num_codes: int, factor: float) -> None:
+    windows = all_windows(policy, num_codes, factor)
     assert windows[0].start == 0
     assert windows[-1].stop == num_codes
     assert [a.stop for a in windows[:-1]] == [b.start for b in windows[1:]]
-    assert sum(window.num_frames for window in windows) == frames_of(num_codes)
+    frames = [t for window in windows for t in range(window.first_frame, window.first_frame + window.num_frames)]
+    assert frames == list(range(frames_of(num_codes, factor)))
     assert [window.is_last for window in windows] == [False] * (len(windows) - 1) + [True]
     for window in windows:
         assert window.prefix_start == max(0, window.start - policy.prefix_codes)
@@ -80,11 +86,23 @@ def test_a_window_once_given_is_the_same_at_the_end(policy: Policy, num_codes: i
         assert early in (None, window)
 
 
-@given(policies(), st.integers(1, 200))
-def test_resuming_at_any_window_gives_the_same_tail(policy: Policy, num_codes: int) -> None:
-    windows = all_windows(policy, num_codes)
+@given(policies(), st.integers(1, 400), st.floats(1.0, 2.0))
+def test_borders_between_codes_do_not_depend_on_a_slower_rate(policy: Policy, num_codes: int, factor: float) -> None:
+    stretched = all_windows(policy, num_codes, factor)
+    assert [replace(window, duration_factor=1.0) for window in stretched] == all_windows(policy, num_codes)
+
+
+@given(policies(), st.floats(0.5, 1.0))
+def test_at_a_faster_rate_the_first_window_has_as_many_frames(policy: Policy, factor: float) -> None:
+    first = next(window_borders(policy, factor))[1]
+    assert first == policy.max_window_codes or first * factor >= policy.first_window_codes
+
+
+@given(policies(), st.integers(1, 200), FACTORS)
+def test_resuming_at_any_window_gives_the_same_tail(policy: Policy, num_codes: int, factor: float) -> None:
+    windows = all_windows(policy, num_codes, factor)
     for n, window in enumerate(windows[-40:], start=max(0, len(windows) - 40)):
-        assert resumed(policy, window.start, num_codes) == windows[n:]
+        assert resumed(policy, window.start, num_codes, factor) == windows[n:]
 
 
 def test_windows_grow_to_the_maximum() -> None:
@@ -129,6 +147,29 @@ def test_frames_are_counted_in_float32() -> None:
     exact = [int(np.float32(n) * np.float32(1.72)) for n in range(1816)]
     assert [frames_of(n) for n in range(1816)] == exact
     assert exact == [43 * n // 25 for n in range(1816)]
+
+
+@given(st.integers(0, 1815), st.floats(0.5, 2.0))
+def test_the_factor_multiplies_the_frames(num_codes: int, factor: float) -> None:
+    """In float32, product by product, so that every process counts alike."""
+    exact = num_codes * 1.72 * factor
+    assert abs(frames_of(num_codes, factor) - exact) <= 1 + 1e-3
+    assert frames_of(num_codes, 1.0) == frames_of(num_codes)
+    assert frames_of(num_codes, factor) <= frames_of(num_codes + 1, factor)
+
+
+def test_at_factor_1_a_frame_reads_the_very_code_of_exact_arithmetic() -> None:
+    frames = np.arange(20_000, dtype=np.int64)
+    assert np.array_equal(code_of_frame(frames), frames * 25 // 43)
+
+
+@given(st.floats(0.5, 2.0))
+def test_frames_read_codes_in_order_at_any_rate(factor: float) -> None:
+    codes = code_of_frame(np.arange(frames_of(1815, factor), dtype=np.int64), factor)
+    assert codes[0] == 0
+    # Squeezed, a frame may pass over a code; stretched, no code is left out.
+    assert set(np.diff(codes)) <= ({0, 1} if 1.72 * factor >= 1 else {1, 2})
+    assert 1812 <= codes[-1] <= 1814
 
 
 def test_frames_read_codes_in_order_and_leave_none_out() -> None:

@@ -7,8 +7,10 @@ import pytest
 from services.common.checkpoint import CheckpointError
 from services.frontend.text.backends import WetextBackend
 from services.frontend.text.glossary import Glossary, load_glossary
-from services.frontend.text.normalizer import TextNormalizer, choose_language
+from services.frontend.text.normalizer import TextNormalizer
 from services.frontend.text.protect import NAME, PINYIN, Placeholders, correct_pinyin, letters
+from services.frontend.text.rules import choose_language
+from services.frontend.text.spans import SpannedText
 
 
 class Echo:
@@ -97,13 +99,13 @@ def test_punctuation_is_mapped(text: str, spoken: str) -> None:
 def test_names_are_hidden_from_the_backend() -> None:
     assert published("约翰—保罗·高登说") == "约翰-保罗-高登说"
     names = Placeholders("<n_{}>")
-    assert names.hide(NAME, "约翰—保罗，约翰—保罗·高") == "<n_b>，<n_a>"
-    assert names.restore("<n_b>，<n_a>") == "约翰—保罗，约翰—保罗·高"
+    assert names.hide(NAME, SpannedText.of("约翰—保罗，约翰—保罗·高")).text == "<n_b>，<n_a>"
+    assert names.restore(SpannedText.of("<n_b>，<n_a>")).text == "约翰—保罗，约翰—保罗·高"
 
 
 def test_pinyin_is_hidden_longest_first_and_corrected_after() -> None:
     hidden = Placeholders("<pinyin_{}>")
-    assert hidden.hide(PINYIN, "an1 xuan4 an1") == "<pinyin_b> <pinyin_a> <pinyin_b>"
+    assert hidden.hide(PINYIN, SpannedText.of("an1 xuan4 an1")).text == "<pinyin_b> <pinyin_a> <pinyin_b>"
     assert published("读lü4和xuan4和jia3，不读babala2") == "读lü4和XVAN4和JIA3,不读babala2"
 
 
@@ -197,10 +199,11 @@ def test_a_broken_glossary_file_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_glossary_is_empty_and_a_good_one_is_read(tmp_path: Path) -> None:
-    assert load_glossary(tmp_path / "none.yaml").apply("tts", "en") == "tts"
+    text = SpannedText.of("tts ai")
+    assert load_glossary(tmp_path / "none.yaml").apply(text, "en") == text
     path = tmp_path / "glossary.yaml"
     path.write_text("TTS: speech\nAI: {en: A I, zh: 人工智能}\n", encoding="utf-8")
-    assert load_glossary(path).apply("tts ai", "zh") == "speech 人工智能"
+    assert load_glossary(path).apply(text, "zh").text == "speech 人工智能"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import sentencepiece
 from services.common.checkpoint import CheckpointConfig, CheckpointError
 from services.common.errors import InvalidRequestError
 from services.frontend.text.backends import WetextBackend
-from services.frontend.text.frontend import PhonemeFrontend, build_frontend
+from services.frontend.text.frontend import build_frontend
+from services.frontend.text.options import TextOptions
+from services.frontend.text.phoneme_frontend import PhonemeFrontend
 from services.frontend.text.phonemes import EnglishG2p, load_g2p
 
 ALPHABET = "AIOQSTWYabcdefhijklmnopqrstuvwxyzæðŋɐɑɒɔəɚɛɜɡɪɹɾʃʊʌʒʔʤʧθᵊᵻˈˌː.,!?;:—…()“”"
@@ -37,11 +39,6 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config() -> CheckpointConfig:
     text = {"frontend": "phonemes", "g2p": "hibari", "uppercase": False, "max_text_tokens_per_segment": 80}
     return CheckpointConfig.model_validate({"triptych": {"text": text, "languages": ["en"]}})
-
-
-@pytest.fixture(scope="module")
-def g2p(wetext: WetextBackend) -> EnglishG2p:
-    return EnglishG2p(wetext)
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +76,29 @@ def test_numbers_abbreviations_money_and_addresses_are_spoken(g2p: EnglishG2p, w
 def test_one_token_per_phoneme_and_none_is_upper_cased(frontend: PhonemeFrontend, g2p: EnglishG2p) -> None:
     (segment,) = frontend.segments("Hello there, xylozoquik.")
     assert len(segment.token_ids) == len(g2p(segment.text))
-    assert segment.num_unknown == 0
+    assert segment.warnings == ()
 
 
 def test_segments_are_within_the_limit_of_the_config(frontend: PhonemeFrontend) -> None:
     segments = frontend.segments("This is a rather long sentence, with clauses, which goes on and on and on, " * 4)
     assert len(segments) >= 4
     assert max(len(segment.token_ids) for segment in segments) <= 80
-    assert frontend.whole_text_segments("One. Two.", max_tokens=80)
+    assert frontend.whole_text_segments("One. Two.", TextOptions(max_tokens=80))
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("☃ One of them. Two of them.", [0]),
+        ("One of them. ☃ Two of them we see, and go on. ☃", [13, 46]),
+        ("One of them we see here and go. ☃", [32]),
+    ],
+)
+def test_a_whole_text_reports_what_is_in_none_of_its_published_segments(
+    frontend: PhonemeFrontend, text: str, places: list[int]
+) -> None:
+    segments = frontend.whole_text_segments(text, TextOptions(max_tokens=20))
+    assert [warning.start for segment in segments for warning in segment.warnings] == places
 
 
 def test_a_british_voice_reads_otherwise(wetext: WetextBackend, g2p: EnglishG2p) -> None:
@@ -101,8 +113,9 @@ def test_a_script_that_the_model_cannot_speak_is_refused(frontend: PhonemeFronte
 
 def test_a_stray_foreign_letter_is_dropped_and_reported(frontend: PhonemeFrontend) -> None:
     (segment,) = frontend.segments("The letter π is known to everyone.")
-    assert segment.num_unknown >= 1
-    assert "π" in segment.warnings[0]
+    (warning,) = segment.warnings
+    assert segment.text[warning.start : warning.end] == "π"
+    assert "U+03C0" in warning.message
 
 
 @pytest.mark.parametrize("name", [None, "espeak"])
@@ -115,3 +128,10 @@ def test_a_vocabulary_larger_than_the_model_is_refused(model_dir: Path, wetext: 
     small = CheckpointConfig.model_validate({"gpt": {"number_text_tokens": 10}})
     with pytest.raises(CheckpointError, match="number_text_tokens is 10"):
         build_frontend(small, model_dir, backend=wetext)
+
+
+def test_a_picture_is_reported_and_not_shown_as_spoken(frontend: PhonemeFrontend) -> None:
+    text = "Hello ☃ world, go → there 👨\u200d👩."
+    (segment,) = frontend.segments(text)
+    assert segment.normalized == "Hello world, go → there ."  # an arrow is read
+    assert [text[warning.start : warning.end] for warning in segment.warnings] == ["☃", "👨\u200d👩."]

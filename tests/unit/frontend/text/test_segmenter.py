@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.frontend.text.segmenter import Encoded, Segment, Segmenter, SegmentPolicy
+from services.frontend.text.segment import Encoded, Segment, Token
+from services.frontend.text.segmenter import Segmenter, SegmentPolicy
 
 POLICY = SegmentPolicy(max_tokens=12, merge_tokens=4, first_merge_tokens=2, max_sentence_chars=60)
 ALPHABET = "ab5M r.!?…。！？,，、\"'”)\n -Mr.e.g.你好"
@@ -13,7 +14,7 @@ ALPHABET = "ab5M r.!?…。！？,，、\"'”)\n -Mr.e.g.你好"
 def count_words(text: str) -> Encoded:
     """One token per letter of an ideograph, word or mark: enough to merge and split by."""
     spaced = "".join(f" {character} " if ord(character) > 0x2E80 else character for character in text)
-    return Encoded(tuple(len(word) for word in spaced.split()))
+    return Encoded(tuple(Token(len(word), word, 0, 1) for word in spaced.split()), text)
 
 
 def cut(text: str, policy: SegmentPolicy = POLICY) -> list[Segment]:
@@ -54,7 +55,7 @@ def test_spans_are_ordered_exact_and_lose_no_letter(text: str) -> None:
     for index, segment in enumerate(segments):
         assert segment.index == index
         assert segment.text == text[segment.start : segment.end]
-        assert 0 < len(segment.token_ids) <= POLICY.max_tokens
+        assert 0 < len(segment.tokens) <= POLICY.max_tokens
         assert segment.start >= max(covered, default=-1)
         covered |= set(range(segment.start, segment.end))
     assert all(i in covered for i, character in enumerate(text) if character.isalnum())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.common.checkpoint import CheckpointError
-from services.frontend.text.frontend import IndexTts2Frontend
+from services.frontend.text.indextts2_frontend import IndexTts2Frontend
 from services.frontend.text.splitter import split_pieces
 from services.frontend.text.tokenizer import Tokenizer, pretokenize
 

@@ -1,0 +1,142 @@
+"""Every failure of this system by name, as published in `protos/tts/v1/errors.proto`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Category(StrEnum):
+    """What kind of thing a caller has to look at."""
+
+    CONFIG = "CONFIG"
+    MODEL = "MODEL"
+    AUDIO = "AUDIO"
+    TOKENIZER = "TOKENIZER"
+    IO = "IO"
+    DECODE = "DECODE"
+    TIMEOUT = "TIMEOUT"
+    QOS = "QOS"
+
+
+class Reason(StrEnum):
+    """Name of a failure; goes out as `ErrorInfo.reason`."""
+
+    FIELD_INVALID = "FIELD_INVALID"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    FIELD_CONFLICT = "FIELD_CONFLICT"
+    CONFIG_MISSING = "CONFIG_MISSING"
+    CONFIG_REPEATED = "CONFIG_REPEATED"
+    MESSAGE_EMPTY = "MESSAGE_EMPTY"
+    VOICE_NAME_INVALID = "VOICE_NAME_INVALID"
+    VOICE_NAME_TAKEN = "VOICE_NAME_TAKEN"
+    VOICE_NOT_FOUND = "VOICE_NOT_FOUND"
+    VOICE_READ_ONLY = "VOICE_READ_ONLY"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    CAPABILITY_MISSING = "CAPABILITY_MISSING"
+    PIPELINE_INCOMPLETE = "PIPELINE_INCOMPLETE"
+    WRONG_MODEL = "WRONG_MODEL"
+    STAGE_FAILED = "STAGE_FAILED"
+    VOICE_STEPS_INCOMPLETE = "VOICE_STEPS_INCOMPLETE"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    RECORDING_EMPTY = "RECORDING_EMPTY"
+    RECORDING_NOT_AUDIO = "RECORDING_NOT_AUDIO"
+    RECORDING_TRUNCATED = "RECORDING_TRUNCATED"
+    RECORDING_NOT_FINITE = "RECORDING_NOT_FINITE"
+    RECORDING_TOO_SHORT = "RECORDING_TOO_SHORT"
+    RECORDING_TOO_LONG = "RECORDING_TOO_LONG"
+    RECORDING_TOO_LARGE = "RECORDING_TOO_LARGE"
+    RECORDING_SILENT = "RECORDING_SILENT"
+    RECORDING_BAD_RATE = "RECORDING_BAD_RATE"
+    RECORDING_BAD_CHANNELS = "RECORDING_BAD_CHANNELS"
+    RECORDING_TOO_COSTLY = "RECORDING_TOO_COSTLY"
+    TEXT_EMPTY = "TEXT_EMPTY"
+    TEXT_NOT_SPEAKABLE = "TEXT_NOT_SPEAKABLE"
+    TEXT_TOO_LONG = "TEXT_TOO_LONG"
+    TEXT_BAD_CHARACTER = "TEXT_BAD_CHARACTER"
+    LANGUAGE_NOT_SUPPORTED = "LANGUAGE_NOT_SUPPORTED"
+    STAGE_LOST = "STAGE_LOST"
+    SERVER_STOPPED = "SERVER_STOPPED"
+    RECORDING_GONE = "RECORDING_GONE"
+    STORE_FAILED = "STORE_FAILED"
+    NOT_DECODABLE = "NOT_DECODABLE"
+    TENSOR_INVALID = "TENSOR_INVALID"
+    MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    FIRST_AUDIO_TIMEOUT = "FIRST_AUDIO_TIMEOUT"
+    STREAM_IDLE = "STREAM_IDLE"
+    CLIENT_STALLED = "CLIENT_STALLED"
+    OVERLOADED = "OVERLOADED"
+    TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
+
+    @property
+    def category(self) -> Category:
+        return _CATEGORY[self]
+
+
+_OF_CATEGORY: dict[Category, tuple[Reason, ...]] = {
+    Category.CONFIG: (
+        Reason.FIELD_INVALID,
+        Reason.OUT_OF_RANGE,
+        Reason.FIELD_CONFLICT,
+        Reason.CONFIG_MISSING,
+        Reason.CONFIG_REPEATED,
+        Reason.MESSAGE_EMPTY,
+        Reason.VOICE_NAME_INVALID,
+        Reason.VOICE_NAME_TAKEN,
+        Reason.VOICE_NOT_FOUND,
+        Reason.VOICE_READ_ONLY,
+        Reason.UNAUTHENTICATED,
+    ),
+    Category.MODEL: (
+        Reason.MODEL_NOT_FOUND,
+        Reason.CAPABILITY_MISSING,
+        Reason.PIPELINE_INCOMPLETE,
+        Reason.WRONG_MODEL,
+        Reason.STAGE_FAILED,
+        Reason.VOICE_STEPS_INCOMPLETE,
+        Reason.INTERNAL_ERROR,
+    ),
+    Category.AUDIO: (
+        Reason.RECORDING_EMPTY,
+        Reason.RECORDING_NOT_AUDIO,
+        Reason.RECORDING_TRUNCATED,
+        Reason.RECORDING_NOT_FINITE,
+        Reason.RECORDING_TOO_SHORT,
+        Reason.RECORDING_TOO_LONG,
+        Reason.RECORDING_TOO_LARGE,
+        Reason.RECORDING_SILENT,
+        Reason.RECORDING_BAD_RATE,
+        Reason.RECORDING_BAD_CHANNELS,
+        Reason.RECORDING_TOO_COSTLY,
+    ),
+    Category.TOKENIZER: (
+        Reason.TEXT_EMPTY,
+        Reason.TEXT_NOT_SPEAKABLE,
+        Reason.TEXT_TOO_LONG,
+        Reason.TEXT_BAD_CHARACTER,
+        Reason.LANGUAGE_NOT_SUPPORTED,
+    ),
+    Category.IO: (
+        Reason.STAGE_LOST,
+        Reason.SERVER_STOPPED,
+        Reason.RECORDING_GONE,
+        Reason.STORE_FAILED,
+    ),
+    Category.DECODE: (
+        Reason.NOT_DECODABLE,
+        Reason.TENSOR_INVALID,
+        Reason.MESSAGE_TOO_LARGE,
+    ),
+    Category.TIMEOUT: (
+        Reason.DEADLINE_EXCEEDED,
+        Reason.FIRST_AUDIO_TIMEOUT,
+        Reason.STREAM_IDLE,
+        Reason.CLIENT_STALLED,
+    ),
+    Category.QOS: (
+        Reason.OVERLOADED,
+        Reason.TOO_MANY_STREAMS,
+    ),
+}
+_CATEGORY = {reason: category for category, reasons in _OF_CATEGORY.items() for reason in reasons}

@@ -1,0 +1,1 @@
+"""Recordings from outside, decoded and judged."""

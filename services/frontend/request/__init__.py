@@ -1,0 +1,1 @@
+"""From a public config to a request that a pipeline can run."""

@@ -1,0 +1,1 @@
+"""The public services: protobuf in, protobuf out."""

@@ -1,0 +1,1 @@
+"""The voices that can be spoken with: names, recordings and features."""
