@@ -52,6 +52,7 @@ async def until_queued(system: LocalSystem, depth: int) -> None:
 
 async def test_a_full_house_refuses_with_a_retry_hint(system: LocalSystem, client: AsyncClient, slots: Slots) -> None:
     """Slots and queue are taken; one more is refused at once, and the others are served."""
+    await slots.until_free()
     places = SLOTS + QUEUE
     calls = [asyncio.create_task(client.synthesize(LONG_TEXT, seed=1, render=QUICK)) for _ in range(places)]
     await until_queued(system, QUEUE)

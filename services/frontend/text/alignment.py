@@ -17,14 +17,18 @@ _TOKEN = re.compile(r"<\w+>|[A-Za-z\u00c0-\u024f]+|\d+(?:[.,:/]\d+)*|\S")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def align(written: SpannedText, said: str) -> SpannedText:
-    """Give `said` spans: exact where a word is as written, else the whole stretch that was rewritten."""
+def align(written: SpannedText, said: str, *, has_marks: bool = True) -> SpannedText:
+    """Give `said` spans: exact where a word is as written, else the whole stretch that was rewritten.
+
+    Without `has_marks` a mark alone is no anchor: where abbreviations are read away, the full stop of one
+    would be taken for that of the sentence.
+    """
     if said == written.text:
         return written
     old, new = _tokens(written.text), _tokens(said)
     parts: list[SpannedText] = []
     done_old = done_new = 0
-    for i, j, size in _matches(written.text, old, said, new):
+    for i, j, size in _matches(written.text, old, said, new, has_marks=has_marks):
         for (start, end), (start_new, end_new) in zip(old[i : i + size], new[j : j + size], strict=True):
             parts.append(_rewritten(written, (done_old, start), said[done_new:start_new]))
             parts.append(written.cut(start, end))
@@ -47,12 +51,21 @@ def _tokens(text: str) -> list[Span]:
     return [match.span() for match in _TOKEN.finditer(text)]
 
 
-def _matches(written: str, old: list[Span], said: str, new: list[Span]) -> list[tuple[int, int, int]]:
+def _matches(
+    written: str, old: list[Span], said: str, new: list[Span], *, has_marks: bool
+) -> list[tuple[int, int, int]]:
     # autojunk would ignore what is frequent in long texts: the commonest characters.
     matcher = SequenceMatcher(
-        None, [written[start:end] for start, end in old], [said[start:end] for start, end in new], autojunk=False
+        None if has_marks else _is_mark,
+        [written[start:end] for start, end in old],
+        [said[start:end] for start, end in new],
+        autojunk=False,
     )
     return [(block.a, block.b, block.size) for block in matcher.get_matching_blocks()]
+
+
+def _is_mark(token: str) -> bool:
+    return not (token[0].isalnum() or token[0] == "<")
 
 
 def _rewritten(written: SpannedText, gap: Span, said: str) -> SpannedText:

@@ -113,7 +113,7 @@ class EnglishG2p:
 
     def _add(self, text: SpannedText, phonemes: Phonemes) -> None:
         """Convert at once; changes `phonemes` only when all went well."""
-        said = align(text, self._normalize(text.text))
+        said = align(text, self._normalize(text.text), has_marks=False)
         converted, unread, done = [phonemes.spoken], list[Span](), 0
         for token in self._converter.phonemize_tokens(self._converter.tokenize(said.text)):
             start, done = _find(said.text, token.text, done)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.common.checkpoint import CheckpointConfig, load_config
@@ -120,6 +120,8 @@ english = st.lists(st.sampled_from(ENGLISH), max_size=25).map("".join)
 
 @settings(max_examples=40, deadline=None)
 @given(english)
+@example("Dr. Smith 3:45Dr. Smith")
+@example("Dr. Smith 3:45 Dr. Smith hello hello")
 def test_phonemes_have_the_span_of_their_word(mini: TextFrontend, text: str) -> None:
     segments = speak(mini, text)
     check_spans(text, segments)
