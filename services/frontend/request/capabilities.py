@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from protos.tts.stages.v1 import stage_pb2
 from services.common.errors import InvalidRequestError
 from services.common.reasons import Reason
-from services.frontend.workers.topology import Pipeline, Pool
+from services.frontend.workers.step import Step
+from services.frontend.workers.topology import Pipeline
 
 EMOTION_OPTION = "emotion_"
 OWN_CONDITION = "self_"
@@ -17,14 +16,6 @@ RATE_PARAM = "duration_factor"
 COMPAT_PARAM = "compat"
 
 REFERENCE_MODES = {stage_pb2.VOICE_MODE_REFERENCE, stage_pb2.VOICE_MODE_REFERENCE_WITH_TRANSCRIPT}
-
-
-@dataclass(frozen=True)
-class OptionStep:
-    """A step that makes options of a request's text, and the workers that compute it."""
-
-    pool: Pool
-    spec: stage_pb2.VoiceStep
 
 
 def capabilities(pipeline: Pipeline) -> list[str]:
@@ -50,9 +41,9 @@ def emotion_pairs(pipeline: Pipeline) -> dict[str, str]:
     }
 
 
-def emotion_text_step(pipeline: Pipeline) -> OptionStep | None:
+def emotion_text_step(pipeline: Pipeline) -> Step | None:
     """The step that reads an emotion out of a text."""
-    steps = (OptionStep(pool, step) for pool in pipeline.pools for step in pool.option_steps)
+    steps = (Step(pool, step) for pool in pipeline.pools for step in pool.option_steps)
     return next((step for step in steps if list(step.spec.takes) == [EMOTION_TEXT]), None)
 
 

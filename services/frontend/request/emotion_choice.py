@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import grpc
 import numpy as np
-import structlog
 
-from protos.tts.stages.v1 import stage_pb2
 from protos.tts.v1 import synthesis_pb2
-from services.common import tensors
 from services.common.arrays import Tensors
-from services.common.errors import InvalidRequestError
-from services.common.grpc_errors import from_rpc_error
+from services.common.errors import InvalidRequestError, TtsError
 from services.common.reasons import Reason
 from services.frontend.request import validation
 from services.frontend.request.capabilities import (
     EMOTION_TEXT,
     VECTOR_OPTION,
-    OptionStep,
     emotion_pairs,
     emotion_text_step,
     missing,
 )
 from services.frontend.voices.record import StoredVoice
 from services.frontend.voices.registry import Voices
+from services.frontend.workers.step import Step
 from services.frontend.workers.topology import Pipeline
 
-logger = structlog.get_logger(__name__)
-
 MAX_TEXT_CHARACTERS = 1_000
-STEP_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -108,19 +100,10 @@ def _text(text: str, pipeline: Pipeline) -> str:
     return validation.at_most(text, MAX_TEXT_CHARACTERS, "config.emotion.text")
 
 
-async def _read_emotion(text: str, step: OptionStep, pipeline: Pipeline) -> Tensors:
+async def _read_emotion(text: str, step: Step, pipeline: Pipeline) -> Tensors:
     """Have a worker find the emotion that a text describes."""
-    stage = step.pool.stage
-    request = stage_pb2.EncodeVoiceRequest(
-        model=pipeline.identity,
-        step=step.spec.name,
-        tensors=tensors.to_proto({EMOTION_TEXT: np.frombuffer(text.encode(), np.uint8)}),
-    )
     try:
-        answer = await step.pool.least_loaded(step=step.spec.name).stub.EncodeVoice(request, timeout=STEP_SECONDS)
-    except grpc.aio.AioRpcError as error:
-        failure = from_rpc_error(error, stage)
+        return await step.run({EMOTION_TEXT: np.frombuffer(text.encode(), np.uint8)}, pipeline)
+    except TtsError as failure:
         failure.field = "config.emotion.text" if isinstance(failure, InvalidRequestError) else ""
-        raise failure from error
-    logger.info("option_step_done", stage=stage, step=step.spec.name)
-    return tensors.from_proto(answer.tensors)
+        raise

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
 from protos.tts.v1 import synthesis_pb2, synthesis_pb2_grpc
-from services.common.errors import DeadlineError, InvalidRequestError
+from services.common.errors import InvalidRequestError
 from services.common.reasons import Reason
 from services.frontend import analysis
 from services.frontend.door import Door
@@ -16,6 +15,7 @@ from services.frontend.gateway import Gateway
 from services.frontend.request.resolver import new_utterance_id
 from services.frontend.servicers import convert
 from services.frontend.servicers.calls import Context, SpeechCall, speech_call
+from services.frontend.servicers.messages import next_message
 from services.frontend.servicers.whole_answer import whole_answer
 from services.frontend.speaking.arriving_text import ArrivingText
 from services.frontend.speaking.packets import Packet
@@ -71,18 +71,10 @@ class SpeechServicer(synthesis_pb2_grpc.TextToSpeechServicer):
             return await analysis.analyze(self._gateway, request, call)
 
     async def _config(self, requests: Requests) -> synthesis_pb2.SynthesisConfig:
-        first = await self._first(requests)
+        first = await next_message(requests, idle_seconds=self._gateway.text_limits.stream_idle_seconds)
         if first is None or first.WhichOneof("message") != "config":
             raise InvalidRequestError("the first message must be config", field="config", reason=Reason.CONFIG_MISSING)
         return first.config
-
-    async def _first(self, requests: Requests) -> synthesis_pb2.StreamingSynthesizeRequest | None:
-        idle_seconds = self._gateway.text_limits.stream_idle_seconds
-        try:
-            async with asyncio.timeout(idle_seconds):
-                return await anext(requests, None)
-        except TimeoutError:
-            raise DeadlineError(f"no message came for {idle_seconds:g} s", reason=Reason.STREAM_IDLE) from None
 
 
 async def _chunks(call: SpeechCall, utterance: Utterance, packets: SoundPackets) -> AudioChunks:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from protos.tts.v1 import voices_pb2, voices_pb2_grpc
-from services.common.errors import DeadlineError, InvalidRequestError, TooLargeError
+from services.common.errors import InvalidRequestError, TooLargeError
 from services.common.reasons import Reason
 from services.frontend.door import Door
 from services.frontend.recordings.decoder import RecordingLimits
 from services.frontend.servicers import convert
 from services.frontend.servicers.calls import Context
+from services.frontend.servicers.messages import next_message
 from services.frontend.voices.record import StoredVoice, check_said
 from services.frontend.voices.registry import Voices
 
@@ -90,9 +90,4 @@ class VoicesServicer(voices_pb2_grpc.VoicesServicer):
         return b"".join(pieces)
 
     async def _next(self, requests: Uploads) -> voices_pb2.CreateVoiceRequest | None:
-        idle_seconds = self._limits.upload_idle_seconds
-        try:
-            async with asyncio.timeout(idle_seconds):
-                return await anext(requests, None)
-        except TimeoutError:
-            raise DeadlineError(f"no message came for {idle_seconds:g} s", reason=Reason.STREAM_IDLE) from None
+        return await next_message(requests, idle_seconds=self._limits.upload_idle_seconds)

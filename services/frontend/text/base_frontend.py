@@ -107,10 +107,6 @@ class BaseFrontend(ABC):
         segments = _published_segments(tokens, text, whole, language)
         return _spoken([replace(segment, normalized=self._surface(segment, whole)) for segment in segments])
 
-    def published_pieces(self, text: str) -> list[str]:
-        """Return the pieces of a whole text, as the model was published."""
-        return [token.piece for token in self.encode_published(text).tokens]
-
     @abstractmethod
     def encode_published(self, text: str) -> Encoded:
         """Return the tokens of a whole text, as the model was published."""

@@ -7,9 +7,7 @@ import re
 import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-import grpc
 import numpy as np
 import structlog
 
@@ -17,37 +15,28 @@ from protos.tts.stages.v1 import stage_pb2
 from services.common import tensors
 from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError, StageFailedError, TtsError
-from services.common.grpc_errors import from_rpc_error
 from services.common.reasons import Reason
 from services.frontend.recordings.decoder import Decoder, Recording
 from services.frontend.voices.feature_files import feature_key
 from services.frontend.voices.record import StoredVoice
 from services.frontend.voices.store import VoiceStore
 from services.frontend.workers.stage_run import StageVoice
+from services.frontend.workers.step import Step
 from services.frontend.workers.topology import Pipeline, Pool
 
 logger = structlog.get_logger(__name__)
 
 AUDIO = re.compile(r"audio_(\d+)")
 TRANSCRIPT = "transcript"
-STEP_SECONDS = 120.0
 
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class VoiceStep:
-    """A step and the workers that compute it."""
-
-    pool: Pool
-    spec: stage_pb2.VoiceStep
+def voice_steps(pipeline: Pipeline) -> list[Step]:
+    return [Step(pool, step) for pool in pipeline.pools for step in pool.about.voice_steps]
 
 
-def voice_steps(pipeline: Pipeline) -> list[VoiceStep]:
-    return [VoiceStep(pool, step) for pool in pipeline.pools for step in pool.about.voice_steps]
-
-
-def audio_rates(steps: Sequence[VoiceStep]) -> list[int]:
+def audio_rates(steps: Sequence[Step]) -> list[int]:
     """The sample rates that the steps take."""
     names = {name for step in steps for name in step.spec.takes}
     return sorted(int(match[1]) for name in names if (match := AUDIO.fullmatch(name)))
@@ -69,7 +58,7 @@ def check_transcript_given(pipeline: Pipeline, transcript: str, *, field_path: s
         )
 
 
-def in_order(steps: list[VoiceStep]) -> Iterator[VoiceStep]:
+def in_order(steps: list[Step]) -> Iterator[Step]:
     """Each step after those that give what it takes.
 
     Raises:
@@ -150,7 +139,7 @@ class VoiceFeatures:
         values: Tensors = {TRANSCRIPT: np.frombuffer(transcript.encode(), np.uint8)}
         for step in in_order(voice_steps(pipeline)):
             given = {name: _cut(step, name, recording, values) for name in step.spec.takes}
-            values.update(await self._encode(step, given, pipeline))
+            values.update(await step.run(given, pipeline))
         missing = sorted(_needed(pipeline) - set(values))
         if missing:
             raise StageFailedError(f"no voice step gave {', '.join(missing)}", reason=Reason.VOICE_STEPS_INCOMPLETE)
@@ -224,18 +213,6 @@ class VoiceFeatures:
         while len(self._recent) > self._capacity:
             self._recent.popitem(last=False)
 
-    async def _encode(self, step: VoiceStep, given: Tensors, pipeline: Pipeline) -> Tensors:
-        stage = step.pool.stage
-        request = stage_pb2.EncodeVoiceRequest(
-            model=pipeline.identity, step=step.spec.name, tensors=tensors.to_proto(given)
-        )
-        try:
-            answer = await step.pool.least_loaded(step=step.spec.name).stub.EncodeVoice(request, timeout=STEP_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, stage) from error
-        logger.info("voice_step_done", stage=stage, step=step.spec.name)
-        return tensors.from_proto(answer.tensors)
-
 
 def key_of(pipeline: Pipeline, transcript: str) -> str:
     return feature_key(pipeline.revision, transcript if takes_transcript(pipeline) else "")
@@ -245,7 +222,7 @@ def _needed(pipeline: Pipeline) -> set[str]:
     return {name for name, spec in pipeline.conditions().items() if not spec.is_optional}
 
 
-def _cut(step: VoiceStep, name: str, recording: Recording, values: Tensors) -> Array:
+def _cut(step: Step, name: str, recording: Recording, values: Tensors) -> Array:
     match = AUDIO.fullmatch(name)
     if match is None:
         return values[name]
