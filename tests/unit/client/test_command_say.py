@@ -199,7 +199,9 @@ async def test_a_signal_leaves_what_came(
 ) -> None:
     gateway.chunk_seconds = 0.05
     path = tmp_path / "interrupted.wav"
-    process = await start(address, "say", "Word. " * 100, "-o", str(path))
+    # Where the tests themselves run under nohup, their children would be born deaf to it.
+    hears_all = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    process = await start(address, "say", "Word. " * 100, "-o", str(path), before=hears_all)
     while not path.exists() or path.stat().st_size < 44 + 4 * CHUNK_SAMPLES:
         await asyncio.sleep(0.02)
     process.send_signal(number)
