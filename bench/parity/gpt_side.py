@@ -120,7 +120,7 @@ def gpt(pack: Pack) -> dict[str, Array]:
     return {
         "mid.conds34": conds.numpy(),
         "out.prefill_embeds": prefix.numpy(),
-        "mid.prefill_hidden_last_ln_f": voice.gpt.extend(prefix, cache, 0)[:, -1:].numpy(),
+        "mid.prefill_hidden_last_ln_f": voice.gpt.extend(prefix[0], cache, 0)[None, -1:].numpy(),
         "out.latent": voice.second_pass(conds, text_ids, codes)[None].numpy(),
         **_replays(pack, prefix, codes),
         **_searches(pack, prefix),

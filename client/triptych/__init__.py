@@ -18,7 +18,7 @@ from triptych.errors import (
     TtsError,
 )
 from triptych.health import Health
-from triptych.models import Limits, Model, Parameter, Stage
+from triptych.models import Limits, Model, Parameter, Policy, Stage
 from triptych.options import EMOTIONS, Emotion, Options, Render, Sampling
 from triptych.recording import Recording, RecordingFile, RecordingLike, VoiceLike
 from triptych.retries import Retry
@@ -56,6 +56,7 @@ __all__ = [
     "Options",
     "Parameter",
     "Piece",
+    "Policy",
     "QosError",
     "Recording",
     "RecordingFile",

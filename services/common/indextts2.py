@@ -48,6 +48,6 @@ def pcm_edge(config: CheckpointConfig) -> Edge:
     return Edge(EdgeKind.PCM, (TensorSpec("pcm", "int16", (-1,)),), rate_numerator=rate, sample_rate_hz=rate)
 
 
-def streaming_policy(config: CheckpointConfig) -> Policy:
-    """The checkpoint's own policy."""
-    return Policy(**config.triptych.policy.model_dump())
+def streaming_policies(config: CheckpointConfig) -> tuple[Policy, ...]:
+    """The checkpoint's own policies, the default one first."""
+    return tuple(Policy(name=name, **policy.model_dump()) for name, policy in config.triptych.policies.items())

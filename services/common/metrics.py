@@ -24,6 +24,7 @@ REGISTRY = CollectorRegistry()
 _LATENCY_SECONDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 _STEP_SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _RATIOS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 5.0, 10.0)
+_LAG_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 _BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 REQUESTS = Counter("tts_requests", "Calls that ended, by method and outcome.", ["method", "outcome"], registry=REGISTRY)
@@ -60,6 +61,21 @@ BATCH_SIZE = Histogram(
     "tts_batch_size", "Streams that shared a step.", ["stage"], buckets=_BATCH_SIZES, registry=REGISTRY
 )
 CHUNKS = Counter("tts_chunks", "Chunks that left a stage.", ["stage"], registry=REGISTRY)
+CACHE_LOOKUPS = Counter(
+    "tts_cache_lookups",
+    "Questions to a cache, by its name and outcome (hit, miss).",
+    ["cache", "outcome"],
+    registry=REGISTRY,
+)
+CACHE_EVICTIONS = Counter("tts_cache_evictions", "Entries that made room for others.", ["cache"], registry=REGISTRY)
+CACHE_BYTES = Gauge("tts_cache_bytes", "What a cache holds.", ["cache"], registry=REGISTRY)
+CACHE_LIMIT_BYTES = Gauge("tts_cache_limit_bytes", "What a cache may hold.", ["cache"], registry=REGISTRY)
+EVENT_LOOP_LAG_SECONDS = Histogram(
+    "tts_event_loop_lag_seconds",
+    "How late the event loop wakes a coroutine that sleeps.",
+    buckets=_LAG_SECONDS,
+    registry=REGISTRY,
+)
 BUILD_INFO = Gauge(
     "tts_build_info",
     "Always 1; the labels say what runs.",

@@ -14,7 +14,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 
-from services.common import health
+from services.common import event_loop_lag, health
 from services.common.channels import SERVER_OPTIONS
 from services.common.drain import RunningCalls
 from services.common.grpc_errors import ErrorInterceptor
@@ -79,6 +79,7 @@ async def serve(
     port = _bind(server, address)
     with _signals(stop, hurry):
         await server.start()
+        lag = asyncio.create_task(event_loop_lag.watch())
         try:
             board.add_missing("", health.LIVENESS, health.READINESS, health.STARTUP, *names)
             logger.info("listening", address=address, port=port)
@@ -99,6 +100,7 @@ async def serve(
             )
             logger.info("drained")
         finally:
+            lag.cancel()
             await server.stop(grace=None)
 
 

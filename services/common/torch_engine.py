@@ -25,6 +25,7 @@ class TorchEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.spec = engine.spec
+        self.batch_limit = engine.batch_limit
         self._engine = engine
         self._kind = engine.spec.device.kind
         self._dtype: torch.dtype = getattr(torch, engine.spec.device.dtype)

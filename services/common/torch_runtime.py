@@ -7,6 +7,7 @@ import torch
 from services.common import devices
 from services.common.checkpoint import CheckpointError
 from services.common.stage.settings import StageSettings
+from services.common.stage.slots import slots_that_fit
 from services.common.stage.spec import DeviceInfo
 
 
@@ -38,6 +39,31 @@ def limit_memory(device: torch.device, megabytes: int) -> None:
     limit = devices.limit_bytes(megabytes, chosen, total_bytes=total_bytes)
     if limit:
         torch.cuda.set_per_process_memory_fraction(limit / total_bytes, device)
+
+
+def fitting_slots(
+    settings: StageSettings, device: torch.device, *, stage: str, bytes_per_slot: int, reserved_bytes: int = 0
+) -> int:
+    """Return how many slots the settings and the memory limit allow, once the weights are loaded.
+
+    Args:
+        settings: With `slots` and `gpu_memory_mb`.
+        device: Where the weights are.
+        stage: The stage's name.
+        bytes_per_slot: What a slot takes at its largest.
+        reserved_bytes: What the engine takes besides, whatever the number of slots.
+
+    Raises:
+        CheckpointError: Not one slot fits.
+    """
+    is_cuda = device.type == "cuda"
+    return slots_that_fit(
+        settings.slots,
+        stage=stage,
+        limit_bytes=settings.gpu_memory_mb * 2**20 if is_cuda else 0,
+        fixed_bytes=(torch.cuda.memory_allocated(device) if is_cuda else 0) + reserved_bytes,
+        bytes_per_slot=bytes_per_slot,
+    )
 
 
 def describe_device(device: torch.device, dtype: str = "float32") -> DeviceInfo:

@@ -75,6 +75,7 @@ def build_gateway(settings: FrontendSettings, board: HealthBoard) -> tuple[Gatew
             max_inline_voice_bytes=settings.max_inline_voice_bytes,
             priority_interactive=settings.priority_interactive,
             priority_batch=settings.priority_batch,
+            default_policy=settings.default_policy,
         ),
     )
     return gateway, recordings
@@ -94,6 +95,7 @@ def pipeline_limits(settings: FrontendSettings) -> PipelineLimits:
     return PipelineLimits(
         text_idle_seconds=settings.text_idle_seconds,
         client_lead_seconds=settings.client_lead_seconds,
+        stage_lead_seconds=settings.stage_lead_seconds,
         client_stall_seconds=settings.client_stall_seconds,
         open_retry_seconds=settings.open_retry_seconds,
     )

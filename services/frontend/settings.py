@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.settings import Address, CommaList, Model, Runtime, Server, ServiceSettings
+
+
+def _not_compat(name: str) -> str:
+    # It needs the whole text at once: no stream of text could go without naming another.
+    if name == "compat":
+        raise ValueError("must be a policy that every request can have; compat is asked for by name")
+    return name
+
+
+PolicyName = Annotated[str, AfterValidator(_not_compat)]
 
 
 class FrontendSettings(ServiceSettings):
@@ -29,6 +40,10 @@ class FrontendSettings(ServiceSettings):
 
     default_voice: Model[str] = ""
     """Voice of requests that name none, until another is set by the API; empty takes the model's first bundled one."""
+
+    default_policy: Model[PolicyName] = ""
+    """Policy of requests that name none: latency, balanced, throughput or another one of the model, or whole; empty
+    takes the model's first. A model without a policy of this name takes its first too, which the log says."""
 
     max_unary_characters: Runtime[int] = Field(default=5_000, ge=1)
     """Longest text of a Synthesize request, and of an Analyze request that asks for codes."""
@@ -74,6 +89,10 @@ class FrontendSettings(ServiceSettings):
 
     client_lead_seconds: Runtime[float] = Field(default=30.0, gt=0)
     """Audio that may wait for a client before the stages have to wait for it."""
+
+    stage_lead_seconds: Runtime[float] = Field(default=8.0, gt=0)
+    """How far the first stage may run ahead of the sound that the last one has given, besides what the largest window
+    takes; then it waits, and what it is given up for costs no more than this."""
 
     client_stall_seconds: Runtime[float] = Field(default=60.0, gt=0)
     """A client that takes no audio for so long, while the stages wait for it, is given up."""

@@ -1,21 +1,19 @@
-"""The GPT stage's engine: text ids in, codes with their latents out, one code of every session a step.
-
-Rows are computed one by one, so that a row's numbers never depend on its mates.
-"""
+"""The GPT stage's engine: text ids in, codes with their latents out, one code of every session a step."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
+import structlog
 import torch
 
 from services.common import torch_runtime
 from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
 from services.common.devices import numeric_mode
-from services.common.errors import InvalidRequestError, TtsError
+from services.common.errors import InvalidRequestError
 from services.common.reasons import Reason
 from services.common.stage.checks import tensor_error
 from services.common.stage.engine import Output
@@ -23,73 +21,82 @@ from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import StageSpec
 from services.gpt_worker.emotion_text.classifier import EmotionClassifier, load_classifier
-from services.gpt_worker.model import emotion
+from services.gpt_worker.footprint import slot_bytes, slot_positions
 from services.gpt_worker.model.beam_search import beam_search
-from services.gpt_worker.model.kv_cache import KeyValueCache
-from services.gpt_worker.model.loading import GptStageModel, VoiceConditions, load_gpt_stage
+from services.gpt_worker.model.decoding import RowOutput, new_decoder
+from services.gpt_worker.model.loading import GptStageModel, load_gpt_stage
 from services.gpt_worker.model.logits import SamplingOptions
 from services.gpt_worker.model.sampling import CodeChooser
-from services.gpt_worker.model.unified_voice import Positions, StepOutput, code_position
+from services.gpt_worker.prefixes import Prefix, Prefixes
+from services.gpt_worker.segment import SegmentDecode
 from services.gpt_worker.settings import GptWorkerSettings
-from services.gpt_worker.spec import EMOTION_TEXT, max_codes, max_text_ids, stage_spec
+from services.gpt_worker.spec import EMOTION_TEXT, max_text_ids, stage_spec
 from services.gpt_worker.voice import encode_emotion_text, encode_voice
 
-REPLAYED_PER_STEP = 32
-"""Codes that a resumed row decodes again in one step, so that its mates do not wait long."""
-
-
-@dataclass(slots=True)
-class _Decode:
-    """One segment in its row of the cache."""
-
-    segment: int
-    row: int
-    chooser: CodeChooser
-    replay: list[int]
-    """Codes that another worker already made and that are still to be fed."""
-    positions: Positions
-    next_start: int
-    """Index of the next code that goes out."""
-    last_code: int | None = None
-    """None before the prefix is in the cache."""
-    count: int = 0
-    """Codes chosen or replayed."""
-    held: list[int] = field(default_factory=list)
-    """With the published positions: codes that wait for the second pass."""
+logger = structlog.get_logger(__name__)
 
 
 class _State:
     """What the engine holds of one session."""
 
-    def __init__(self, session: Session, row: int, options: SamplingOptions, conds: torch.Tensor) -> None:
+    def __init__(self, session: Session, row: int, options: SamplingOptions, prefix: Prefix) -> None:
         self.row = row
         self.options = options
-        self.conds = conds  # (1, C, D)
+        self.prefix = prefix
         self.queue = SegmentQueue(session)
-        self.decode: _Decode | None = None
+        self.decode: SegmentDecode | None = None
         self.resume = session.resume
+
+    @property
+    def text(self) -> SegmentInput:
+        assert self.queue.current is not None
+        return self.queue.current
 
 
 class GptEngine:
-    """See `services.common.stage.engine.Engine`; the classifier is there where the spec lists its step."""
+    """See `services.common.stage.engine.Engine`.
 
-    def __init__(self, stage: GptStageModel, spec: StageSpec, classifier: EmotionClassifier | None = None) -> None:
+    Args:
+        stage: What computes.
+        spec: What the stage says of itself.
+        classifier: There where the spec lists its step.
+        prefix_cache_bytes: Memory for the conditioning of the voices that were used last.
+    """
+
+    def __init__(
+        self,
+        stage: GptStageModel,
+        spec: StageSpec,
+        classifier: EmotionClassifier | None = None,
+        *,
+        prefix_cache_bytes: int = 0,
+    ) -> None:
         self._stage = stage
         self._classifier = classifier
         self._model = stage.voice
         self.spec = spec
         dimensions = self._model.dimensions
-        conditioning_rows = dimensions.speaker.perceiver.latents + 2
-        prefix = conditioning_rows + dimensions.text_positions + 1
-        self._cache: KeyValueCache = self._model.gpt.new_cache(spec.slots, prefix + max_codes(dimensions))
+        self._decoder = new_decoder(self._model, rows=spec.slots, max_length=slot_positions(dimensions))
+        self._cache = self._decoder.cache
+        self._prefixes = Prefixes(stage, max_bytes=prefix_cache_bytes)
+        # The start token has a score too, but no sound.
+        ids = range(spec.gives.vocabulary, dimensions.codes)
+        self._silent = [code for code in ids if code != dimensions.stop_code]
         self._free_rows = list(range(spec.slots))
         self._states: dict[Session, _State] = {}
+        self.batch_limit = self._decoder.batch_limit
 
+    @property
+    def bytes_per_slot(self) -> int:
+        """Keys and values of one slot; all are allocated at the start."""
+        return self._cache.row_bytes
+
+    @torch.inference_mode()
     def open(self, session: Session) -> None:
         options = self._sampling_options(session.params)
-        conds = self._conditioning(session)
+        prefix = self._prefixes.of(session)
         # Last: what fails before has taken no row.
-        self._states[session] = _State(session, self._free_rows.pop(), options, conds)
+        self._states[session] = _State(session, self._free_rows.pop(), options, prefix)
 
     def first_start(self, resume: ResumePoint, session: Session) -> int:
         """The text of a segment is always sent whole."""
@@ -139,22 +146,16 @@ class GptEngine:
 
     @torch.inference_mode()
     def step(self, sessions: Sequence[Session]) -> list[Output]:
+        """One code of every session; of those that are not so far, one takes in a piece of its prefix."""
+        # Weights and layers carry the numeric mode themselves.
+        with torch.autocast(self._stage.device.type, enabled=False):
+            made = [(session, self._advance(session, output)) for session, output in self._compute(sessions)]
         outputs: list[Output] = []
-        for session in sessions:
-            state = self._states[session]
-            text = state.queue.current
-            assert text is not None
-            try:
-                if state.options.num_beams > 1:
-                    chunk: Chunk | None = self._search(session, state, text)
-                else:
-                    chunk = self._next(session, state, text)
-            except TtsError as error:
-                outputs.append((session, error))
-                continue
+        for session, chunk in made:
             if chunk is not None:
                 outputs.append((session, chunk))
                 if chunk.is_segment_end:
+                    state = self._states[session]
                     state.queue.finish_current()
                     state.decode = None
         return outputs
@@ -175,123 +176,112 @@ class GptEngine:
         rng = np.random.default_rng(0)
         voice = {spec.name: 0.1 * rng.standard_normal(spec.shape).astype(np.float32) for spec in self.spec.conditions}
         params = {param.name: param.default for param in self.spec.params}
-        session = Session("warm-up", 0, self.spec.default_policy, params, {}, voice)
+        session = Session("warm-up", 0, self.spec.default_policy, params | {"max_codes": 4}, {}, voice)
         self.open(session)
         self.push(session, Chunk(0, 0, {"ids": np.array([2, 3], np.int32)}, is_segment_end=True))
-        for _ in range(4):
-            if self.is_ready(session):
-                self.step([session])
+        while self.is_ready(session):
+            self.step([session])
         self.close(session)
+        self._decoder.warm_up()
 
-    def _next(self, session: Session, state: _State, text: SegmentInput) -> Chunk | None:
-        """One code of a segment; None while codes are replayed, or held back for the second pass."""
+    def _compute(self, sessions: Sequence[Session]) -> list[tuple[Session, RowOutput | None]]:
+        """What the model makes of this step; None for a beam search, which is a step of its own."""
+        beams = [session for session in sessions if self._states[session].options.num_beams > 1]
+        decodes = {session: self._decode_of(session) for session in sessions if session not in beams}
+        waiting = [session for session, decode in decodes.items() if decode.prefix]
+        running = [session for session in decodes if session not in waiting]
+        outputs: list[tuple[Session, RowOutput | None]] = [(session, None) for session in beams]
+        if running:
+            rows = self._decoder.decode([decodes[session].next for session in running])
+            outputs += zip(running, rows, strict=True)
+        if waiting:
+            output = self._prefill(decodes[waiting[0]])
+            outputs += [] if output is None else [(waiting[0], output)]
+        return outputs
+
+    def _decode_of(self, session: Session) -> SegmentDecode:
+        """The segment in work; a new one takes its conditioning rows in."""
+        state = self._states[session]
         if state.decode is None:
-            state.decode = self._begin(session, state, text.segment)
-            output = self._model.prefill(self._prefix(state, text), self._cache, state.row)
-        else:
-            output = self._feed(state.decode)
-        replayed = 0
-        while state.decode.replay:
-            # The very steps that made these codes: their keys and values come out bit for bit the same.
-            self._accept(state.decode, state.decode.replay.pop(0), is_replayed=True)
-            replayed += 1
-            if replayed == REPLAYED_PER_STEP:
-                return None
-            output = self._feed(state.decode)
-        return self._choose(state, state.decode, text, output)
+            state.decode = self._begin(session, state)
+            self._prefixes.start_row(state.prefix, session, self._cache, state.row)
+        return state.decode
 
-    def _begin(self, session: Session, state: _State, segment: int) -> _Decode:
-        replay: list[int] = []
+    def _begin(self, session: Session, state: _State) -> SegmentDecode:
+        segment, dimensions = state.text.segment, self._model.dimensions
+        replay: deque[int] = deque()
         if state.resume is not None and state.resume.segment == segment:
-            replay = [int(code) for code in state.resume.state.get("codes", ())]
-        dimensions = self._model.dimensions
+            replay.extend(int(code) for code in state.resume.state.get("codes", ()))
         chooser = CodeChooser(
             state.options,
             vocabulary=dimensions.codes,
             start_code=dimensions.start_code,
             seed=session.seed,
             segment=segment,
+            silent=self._silent,
         )
-        positions: Positions = "compat" if session.params["compat"] else "fast"
-        return _Decode(segment, state.row, chooser, replay, positions, next_start=len(replay))
-
-    def _prefix(self, state: _State, text: SegmentInput) -> torch.Tensor:
-        ids = [int(i) for i in text.items("ids", 0, text.stop)]
-        return self._model.embed_prefix(state.conds, self._model.frame_text(ids))
-
-    def _conditioning(self, session: Session) -> torch.Tensor:
-        """Rows before the text (1, C, D) for the session's voice and emotion."""
-        voice = VoiceConditions(**{name: self._tensor(array) for name, array in session.voice.items()})
-        vector, other = session.options.get("emotion_vector"), session.options.get("emotion_emovec")
-        weights = None if vector is None else [float(weight) for weight in vector]
-        if weights is not None and session.params["emotion_normalized"]:
-            weights = emotion.normalize_emotion_vector(weights)
-        emovec = self._stage.emotion_vector(
-            voice,
-            recording=None if other is None else self._tensor(other),
-            weights=weights,
-            alpha=session.params["emotion_weight"],
+        behind_rows = self._embedded(state)[0, state.prefix.rows.shape[1] :]
+        return SegmentDecode(
+            segment,
+            state.row,
+            codes_per_chunk=max(1, session.policy.codes_per_chunk),
+            positions="compat" if session.params["compat"] else "fast",
+            chooser=chooser,
+            prefix=deque(torch.split(behind_rows, self._decoder.prefill_positions)),
+            replay=replay,
+            next_start=len(replay),
         )
-        return self._stage.conditioning(voice, emovec)
 
-    def _tensor(self, array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.array(array)).to(self._stage.device)
+    def _embedded(self, state: _State) -> torch.Tensor:
+        """The whole prefix (1, P, D)."""
+        return self._model.embed_prefix(state.prefix.rows, self._model.frame_text(_ids(state.text)))
 
-    def _feed(self, decode: _Decode) -> StepOutput:
-        assert decode.last_code is not None
-        position = code_position(decode.count, decode.positions)
-        return self._model.decode_step(decode.last_code, position, self._cache, decode.row)
+    def _prefill(self, decode: SegmentDecode) -> RowOutput | None:
+        """Take in a piece of the prefix; its last one leaves the scores of the first code."""
+        output = self._model.extend(decode.prefix.popleft(), self._cache, decode.row)
+        return None if decode.prefix else RowOutput.of(output)
 
-    def _accept(self, decode: _Decode, code: int, *, is_replayed: bool) -> None:
-        if is_replayed:
-            decode.chooser.replay([code])
-        decode.last_code = code
-        decode.count += 1
-
-    def _choose(self, state: _State, decode: _Decode, text: SegmentInput, output: StepOutput) -> Chunk | None:
-        code = decode.chooser.choose(self._speakable(output.logits))
+    def _advance(self, session: Session, output: RowOutput | None) -> Chunk | None:
+        """Choose what follows, and give what may leave now."""
+        state = self._states[session]
+        if output is None:
+            return self._search(session, state)
+        decode = state.decode
+        assert decode is not None
+        if decode.replay:
+            # The very steps that made these codes: their keys and values come out bit for bit the same.
+            decode.feed_replay()
+            return None
+        code = decode.chooser.choose(output.logits)
         is_stop = code == self._model.dimensions.stop_code
-        start = decode.next_start
         if not is_stop:
-            self._accept(decode, code, is_replayed=False)
-            decode.next_start += 1
+            decode.add(code, output.latent)
         is_cut = decode.count >= state.options.max_codes
         reason = FinishReason.STOP if is_stop else FinishReason.MAX_CODES if is_cut else FinishReason.NONE
         if decode.positions == "compat":
-            decode.held += [] if is_stop else [code]
-            return self._with_second_pass(state, text, decode.held, reason) if reason else None
-        if is_stop:
-            return self._end(decode.segment, start, reason)
-        latents = output.latent[None].float().cpu().numpy()
-        codes = np.array([code], np.int32)
-        return Chunk(decode.segment, start, {"codes": codes, "latents": latents}, bool(reason), reason)
+            return self._with_second_pass(state, decode.codes, reason) if reason else None
+        if not decode.codes:
+            return self._end(decode.segment, decode.next_start, reason)
+        return decode.take_group(reason) if reason or decode.is_group_complete else None
 
-    def _speakable(self, logits: torch.Tensor) -> torch.Tensor:
-        """Leave codes and stop: the start token has a score too, but no sound."""
-        stop = self._model.dimensions.stop_code
-        speakable = logits.clone()
-        speakable[self.spec.gives.vocabulary :] = float("-inf")
-        speakable[stop] = logits[stop]
-        return speakable
-
-    def _search(self, session: Session, state: _State, text: SegmentInput) -> Chunk:
+    def _search(self, session: Session, state: _State) -> Chunk:
         """A beam search over the whole segment, in one step."""
-        prefix = self._prefix(state, text)
-        codes = beam_search(self._model, prefix, state.options, seed=session.seed, segment=text.segment)
+        prefix, segment = self._embedded(state), state.text.segment
+        codes = beam_search(self._model, prefix, state.options, seed=session.seed, segment=segment)
         stop = self._model.dimensions.stop_code
         reason = FinishReason.STOP if stop in codes else FinishReason.MAX_CODES
         codes = codes[: codes.index(stop)] if stop in codes else codes
         codes = [code for code in codes if code < self.spec.gives.vocabulary]
-        return self._with_second_pass(state, text, codes, reason)
+        return self._with_second_pass(state, codes, reason)
 
-    def _with_second_pass(self, state: _State, text: SegmentInput, codes: list[int], reason: FinishReason) -> Chunk:
+    def _with_second_pass(self, state: _State, codes: list[int], reason: FinishReason) -> Chunk:
         """All codes of a segment with the latents of the published second pass."""
+        segment = state.text.segment
         if not codes:
-            return self._end(text.segment, 0, reason)
-        ids = [int(i) for i in text.items("ids", 0, text.stop)]
-        latents = self._model.second_pass(state.conds, ids, codes).float().cpu().numpy()
+            return self._end(segment, 0, reason)
+        latents = self._model.second_pass(state.prefix.rows, _ids(state.text), codes).float().cpu().numpy()
         tensors = {"codes": np.array(codes, np.int32), "latents": latents}
-        return Chunk(text.segment, 0, tensors, is_segment_end=True, finish_reason=reason)
+        return Chunk(segment, 0, tensors, is_segment_end=True, finish_reason=reason)
 
     def _end(self, segment: int, start: int, reason: FinishReason) -> Chunk:
         width = self._model.dimensions.width
@@ -321,6 +311,10 @@ class GptEngine:
             raise tensor_error(f"ids must be 0 to {limit - 1}", field)
 
 
+def _ids(text: SegmentInput) -> list[int]:
+    return [int(i) for i in text.items("ids", 0, text.stop)]
+
+
 def load_engine(settings: GptWorkerSettings) -> GptEngine:
     """Load the checkpoint that the settings name.
 
@@ -330,14 +324,24 @@ def load_engine(settings: GptWorkerSettings) -> GptEngine:
     config = load_config(settings.model_dir)
     files = CheckpointFiles.locate(settings.model_dir, config)
     device, mode = torch_runtime.prepare(settings), numeric_mode(settings.dtype)
-    stage = load_gpt_stage(files, config, device)
+    stage = load_gpt_stage(files, config, device, settings.voice_encoders)
+    stage.voice.gpt.convert(mode)
     classifier = load_classifier(files.qwen, device)
     spec = stage_spec(
         config,
         stage.voice.dimensions,
-        revision=revision(settings.model_dir, mode, config.triptych.policy.model_dump()),
-        slots=settings.slots,
+        revision=revision(settings.model_dir, mode, config.triptych.policy_table()),
+        slots=torch_runtime.fitting_slots(
+            settings,
+            device,
+            stage="gpt",
+            bytes_per_slot=slot_bytes(stage.voice.dimensions, stage.voice.gpt.dtype),
+            # A batch on a GPU has one row more than there are slots.
+            reserved_bytes=settings.prefix_cache_mb * 2**20 + slot_bytes(stage.voice.dimensions, stage.voice.gpt.dtype),
+        ),
         device=torch_runtime.describe_device(device, mode),
         has_emotion_text=classifier is not None,
     )
-    return GptEngine(stage, spec, classifier)
+    engine = GptEngine(stage, spec, classifier, prefix_cache_bytes=settings.prefix_cache_mb * 2**20)
+    logger.info("key_value_memory", slots=spec.slots, bytes_per_slot=engine.bytes_per_slot, dtype=mode)
+    return engine

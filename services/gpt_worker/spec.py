@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.common.checkpoint import CheckpointConfig
-from services.common.indextts2 import streaming_policy, tokens_edge
+from services.common.indextts2 import streaming_policies, tokens_edge
 from services.common.stage.spec import (
     DeviceInfo,
     Edge,
@@ -40,10 +40,7 @@ def stage_spec(
     device: DeviceInfo,
     has_emotion_text: bool = False,
 ) -> StageSpec:
-    emotion_text = VoiceStep(EMOTION_TEXT, (TensorSpec(EMOTION_TEXT, "uint8", (-1,)),), ("emotion_vector",))
     mini = config.triptych
-    semantic = config.semantic_encoder.hidden_size
-    width, latents = dimensions.width, dimensions.speaker.perceiver.latents
     return StageSpec(
         stage="gpt",
         model=mini.name,
@@ -52,37 +49,49 @@ def stage_spec(
         gives=tokens_edge(config),
         slots=slots,
         device=device,
-        default_policy=streaming_policy(config),
-        voice_steps=(
-            VoiceStep("speaker_features", (TensorSpec("audio_22050", "float32", (-1,)),), ("spk_cond", "audio_16k")),
-            VoiceStep("emotion_features", (TensorSpec("audio_16000", "float32", (-1,)),), ("emo_cond",)),
-            VoiceStep(
-                "condition",
-                (
-                    TensorSpec("spk_cond", "float32", (-1, semantic)),
-                    TensorSpec("emo_cond", "float32", (-1, semantic)),
-                    TensorSpec("style", "float32", (config.s2mel.style_encoder.dim,)),
-                ),
-                ("speaker_latents", "speaker_emovec", "self_emovec", "emotion_rows"),
-            ),
-        ),
-        conditions=(
-            TensorSpec("speaker_latents", "float32", (latents, width)),
-            TensorSpec("speaker_emovec", "float32", (width,)),
-            TensorSpec("self_emovec", "float32", (width,)),
-            TensorSpec("emotion_rows", "float32", (NUM_EMOTIONS, width)),
-        ),
+        policies=streaming_policies(config),
+        voice_steps=_voice_steps(config),
+        conditions=_conditions(dimensions),
         options=(
             TensorSpec("emotion_vector", "float64", (NUM_EMOTIONS,), is_optional=True),
-            TensorSpec("emotion_emovec", "float32", (width,), is_optional=True),
+            TensorSpec("emotion_emovec", "float32", (dimensions.width,), is_optional=True),
         ),
         params=_params(config, dimensions),
         languages=tuple(mini.languages),
         max_tokens_per_segment=min(mini.text.max_text_tokens_per_segment, max_text_ids(dimensions)),
         input_window_chunks=8,
         voice_modes=(VoiceMode.REFERENCE,),
-        option_steps=(emotion_text,) if has_emotion_text else (),
+        option_steps=(_emotion_text_step(),) if has_emotion_text else (),
     )
+
+
+def _voice_steps(config: CheckpointConfig) -> tuple[VoiceStep, ...]:
+    semantic = config.semantic_encoder.hidden_size
+    features = (
+        TensorSpec("spk_cond", "float32", (-1, semantic)),
+        TensorSpec("emo_cond", "float32", (-1, semantic)),
+        TensorSpec("style", "float32", (config.s2mel.style_encoder.dim,)),
+    )
+    made = ("speaker_latents", "speaker_emovec", "self_emovec", "emotion_rows")
+    return (
+        VoiceStep("speaker_features", (TensorSpec("audio_22050", "float32", (-1,)),), ("spk_cond", "audio_16k")),
+        VoiceStep("emotion_features", (TensorSpec("audio_16000", "float32", (-1,)),), ("emo_cond",)),
+        VoiceStep("condition", features, made),
+    )
+
+
+def _conditions(dimensions: GptDimensions) -> tuple[TensorSpec, ...]:
+    width = dimensions.width
+    return (
+        TensorSpec("speaker_latents", "float32", (dimensions.speaker.perceiver.latents, width)),
+        TensorSpec("speaker_emovec", "float32", (width,)),
+        TensorSpec("self_emovec", "float32", (width,)),
+        TensorSpec("emotion_rows", "float32", (NUM_EMOTIONS, width)),
+    )
+
+
+def _emotion_text_step() -> VoiceStep:
+    return VoiceStep(EMOTION_TEXT, (TensorSpec(EMOTION_TEXT, "uint8", (-1,)),), ("emotion_vector",))
 
 
 def _params(config: CheckpointConfig, dimensions: GptDimensions) -> tuple[ParamSpec, ...]:

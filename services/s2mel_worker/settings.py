@@ -5,14 +5,18 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import Address, Server
-from services.common.stage.settings import StageSettings
+from services.common.settings import Address, Runtime, Server
+from services.common.stage.settings import StageSettings, VoiceEncoders
 
 
 class S2MelWorkerSettings(StageSettings):
     """The s2mel worker: codes to mel frames."""
 
     model_config = SettingsConfigDict(env_prefix="TTS_S2MEL_", frozen=True)
+
+    voice_encoders: Runtime[VoiceEncoders] = "device"
+    """Where the networks live that only a new voice needs: device keeps them with the others, cpu computes voices
+    there, released reads them from the checkpoint for each new voice and gives the memory back."""
 
     address: Server[Address] = "127.0.0.1:50062"
     """Where to listen, as host:port."""

@@ -1,4 +1,4 @@
-"""The vocoder stage's engine: mel frames in, PCM out, as soon as a frame's right context is there."""
+"""The vocoder stage's engine: mel frames in, PCM out, as soon as a frame's look-ahead is there."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from services.common.stage.checks import tensor_error
 from services.common.stage.engine import Output
 from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
+from services.common.stage.slots import slots_that_fit
 from services.common.stage.spec import StageSpec
+from services.vocoder_worker.model.footprint import footprint, longest_window
+from services.vocoder_worker.model.provider import Wanted
 from services.vocoder_worker.model.session import VocoderSession, load_vocoder
-from services.vocoder_worker.model.stream import context_start, settled_stop, vocode
+from services.vocoder_worker.model.stream import Window, context_start, settled_stop, vocode
 from services.vocoder_worker.settings import VocoderWorkerSettings
 from services.vocoder_worker.spec import stage_spec
 
@@ -40,6 +43,7 @@ class VocoderEngine:
         self._vocoder = vocoder
         self._hop = vocoder.hop_length
         self.spec = spec
+        self.batch_limit = min(vocoder.batch_limit, spec.slots)
         self._states: dict[Session, _State] = {}
 
     def open(self, session: Session) -> None:
@@ -81,7 +85,12 @@ class VocoderEngine:
         return is_ready
 
     def step(self, sessions: Sequence[Session]) -> list[Output]:
-        return [(session, self._render(session, self._states[session])) for session in sessions]
+        windows = [self._window(session, self._states[session]) for session in sessions]
+        waves = vocode(self._vocoder, windows)
+        return [
+            (session, self._hand_over(session, self._states[session], pcm))
+            for session, pcm in zip(sessions, waves, strict=True)
+        ]
 
     def close(self, session: Session) -> None:
         self._states.pop(session, None)
@@ -115,26 +124,32 @@ class VocoderEngine:
         """
         if session.policy.is_whole:
             return mel.stop if mel.has_ended else None
-        context = session.policy.vocoder_context_frames
+        look_ahead = session.policy.vocoder_look_ahead_frames
         for number, border in enumerate(mel.borders, start=1):
             is_last = mel.has_ended and number == len(mel.borders)
-            stop = settled_stop(border, is_last, context)
+            stop = settled_stop(border, is_last, look_ahead)
             if is_last or stop > state.next_frame:
                 return stop
         return None
 
-    def _render(self, session: Session, state: _State) -> Chunk:
+    def _window(self, session: Session, state: _State) -> Window:
+        """The frames that the next samples come from, with their context; empty where only an end is left to tell."""
         mel = state.queue.current
         assert mel is not None
         self._enter(state, mel)
         first, stop = state.next_frame, self._next_stop(session, state, mel)
         assert stop is not None
-        context = session.policy.vocoder_context_frames
-        pcm = np.zeros(0, np.int16)
-        if stop > first:
-            window = slice(max(mel.start, first - context), min(mel.stop, stop + context))
-            frames = np.asarray(mel.items("mel", window.start, window.stop))
-            pcm = vocode(self._vocoder, frames, first - window.start, stop - window.start)
+        start = max(mel.start, context_start(first, session.policy.vocoder_context_frames))
+        end = min(mel.stop, stop + session.policy.vocoder_look_ahead_frames)
+        frames = np.asarray(mel.items("mel", start, end))
+        return Window(frames, first - start, max(first, stop) - start)
+
+    def _hand_over(self, session: Session, state: _State, pcm: Array) -> Chunk:
+        """Move on behind the samples that were made, and wrap them."""
+        mel = state.queue.current
+        assert mel is not None
+        first, stop = state.next_frame, self._next_stop(session, state, mel)
+        assert stop is not None
         start = first * self._hop
         if mel.has_ended and stop == mel.stop:
             state.queue.finish_current()
@@ -143,7 +158,7 @@ class VocoderEngine:
             return Chunk(mel.segment, start, {"pcm": pcm}, is_segment_end=True, finish_reason=reason)
         state.next_frame = stop
         state.queue.use(stop)
-        mel.drop_before(context_start(stop, context))
+        mel.drop_before(context_start(stop, session.policy.vocoder_context_frames))
         return Chunk(mel.segment, start, {"pcm": pcm})
 
 
@@ -155,18 +170,33 @@ def load_engine(settings: VocoderWorkerSettings) -> VocoderEngine:
     """Load the checkpoint that the settings name.
 
     Raises:
-        CheckpointError: vocoder.onnx is missing or was made from another checkpoint, or the device is not to be had.
+        CheckpointError: vocoder.onnx is missing or was made from another checkpoint, the device is not to be had, or
+            its memory limit holds no slot.
     """
     config = load_config(settings.model_dir)
     files = CheckpointFiles.locate(settings.model_dir, config)
-    vocoder = load_vocoder(
-        files, device=settings.device, threads=settings.threads, gpu_memory_mb=settings.gpu_memory_mb
+    mode = numeric_mode(settings.dtype)
+    wanted = Wanted(
+        device=settings.device,
+        gpu_provider=settings.gpu_provider,
+        mode=mode,
+        gpu_memory_mb=settings.gpu_memory_mb,
+        tensorrt_cache_dir=settings.tensorrt_cache_dir,
     )
+    vocoder = load_vocoder(files, wanted, threads=settings.threads)
+    costs = footprint(files)
+    slots = slots_that_fit(
+        settings.slots,
+        stage="vocoder",
+        limit_bytes=vocoder.memory_limit_bytes,
+        fixed_bytes=costs.weight_bytes,
+        bytes_per_slot=costs.bytes_per_frame * longest_window(config),
+    )
+    # The mode is that of the pipeline which this worker belongs to: on most devices the graph computes in float32.
     spec = stage_spec(
         config,
-        # The graph computes in float32; the word is that of the pipeline which this worker belongs to.
-        revision=revision(settings.model_dir, numeric_mode(settings.dtype), config.triptych.policy.model_dump()),
-        slots=settings.slots,
+        revision=revision(settings.model_dir, mode, config.triptych.policy_table()),
+        slots=slots,
         device=vocoder.device,
     )
     return VocoderEngine(vocoder, spec)

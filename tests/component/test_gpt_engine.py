@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError
@@ -11,6 +14,7 @@ from services.common.reasons import Reason
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import VoiceMode
 from services.gpt_worker.engine import GptEngine, load_engine
+from services.gpt_worker.model.kv_cache import KeyValueCache
 from services.gpt_worker.settings import GptWorkerSettings
 from tests.system.conftest import MODEL_DIR
 
@@ -45,21 +49,24 @@ def session(
     seed: int = 7,
     resume: ResumePoint | None = None,
     options: Tensors | None = None,
+    codes_per_chunk: int = 5,
+    voice_hash: str = "",
     **params: float,
 ) -> Session:
     defaults = {param.name: param.default for param in engine.spec.params}
     return Session(
         utterance_id="u",
         seed=seed,
-        policy=engine.spec.default_policy,
+        policy=replace(engine.spec.default_policy, codes_per_chunk=codes_per_chunk),
         params=defaults | {"max_codes": MAX_CODES} | params,
         options=options or {},
         voice=voice,
         resume=resume,
+        voice_hash=voice_hash,
     )
 
 
-def decode(engine: GptEngine, *sessions: Session) -> tuple[list[int], Array, Chunk]:
+def chunks_of(engine: GptEngine, *sessions: Session) -> list[Chunk]:
     """Decode one text in all sessions, step by step together, and give what came of the first."""
     for each in sessions:
         engine.open(each)
@@ -72,16 +79,86 @@ def decode(engine: GptEngine, *sessions: Session) -> tuple[list[int], Array, Chu
                 chunks.append(output)
     for each in sessions:
         engine.close(each)
+    return chunks
+
+
+def decode(engine: GptEngine, *sessions: Session) -> tuple[list[int], Array, Chunk]:
+    """Codes, latents and last chunk of the first session."""
+    chunks = chunks_of(engine, *sessions)
     codes = [int(code) for chunk in chunks for code in chunk.tensors["codes"]]
     return codes, np.concatenate([chunk.tensors["latents"] for chunk in chunks]), chunks[-1]
 
 
-def test_codes_leave_one_by_one_with_their_latents(engine: GptEngine, voice: Tensors) -> None:
+def test_codes_leave_with_their_latents(engine: GptEngine, voice: Tensors) -> None:
     codes, latents, last = decode(engine, session(engine, voice))
 
     assert len(codes) == len(latents) > 5
     assert last.is_segment_end
     assert latents.std() > 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_codes_leave_in_groups_of_the_policy(engine: GptEngine, voice: Tensors, size: int) -> None:
+    chunks = chunks_of(engine, session(engine, voice, codes_per_chunk=size, max_codes=18))
+    ends = [chunk.start + chunk.length for chunk in chunks]
+
+    assert ends[-1] == 18
+    assert ends[:-1] == list(range(size, 18, size))
+    assert all(len(chunk.tensors["latents"]) == chunk.length for chunk in chunks)
+    assert [chunk.is_segment_end for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+def test_groups_change_when_codes_leave_and_nothing_else(engine: GptEngine, voice: Tensors) -> None:
+    one, five = (decode(engine, session(engine, voice, codes_per_chunk=size)) for size in (1, 5))
+
+    assert one[0] == five[0]
+    assert np.array_equal(one[1], five[1])
+
+
+def test_a_stream_that_is_taken_over_inside_a_group_keeps_the_borders(engine: GptEngine, voice: Tensors) -> None:
+    whole = chunks_of(engine, session(engine, voice, max_codes=18))
+    codes = np.concatenate([chunk.tensors["codes"] for chunk in whole])
+    resume = ResumePoint(0, 7, {"codes": codes[:7]})
+    rest = chunks_of(engine, session(engine, voice, max_codes=18, resume=resume))
+
+    assert [(chunk.start, chunk.length) for chunk in rest] == [(7, 3), (10, 5), (15, 3)]
+    assert np.array_equal(np.concatenate([chunk.tensors["codes"] for chunk in rest]), codes[7:])
+
+
+def test_a_known_voice_skips_its_rows_and_gives_the_same_bits(voice: Tensors) -> None:
+    """The kept keys and values are a copy of those that would be computed again."""
+    engine = load_engine(GptWorkerSettings(model_dir=MODEL_DIR, slots=1, prefix_cache_mb=64))
+    extend, lengths = engine._model.gpt.extend, []
+
+    def counted(x: torch.Tensor, cache: KeyValueCache, row: int) -> torch.Tensor:
+        lengths.append(len(x))
+        return extend(x, cache, row)
+
+    engine._model.gpt.extend = counted  # type: ignore[method-assign]
+    first = decode(engine, session(engine, voice, voice_hash="v"))
+    computed, lengths[:] = list(lengths), []
+    again = decode(engine, session(engine, voice, voice_hash="v"))
+    skipped, lengths[:] = list(lengths), []
+    decode(engine, session(engine, voice, voice_hash="v", options={"emotion_vector": np.array([0.9] + [0.0] * 7)}))
+
+    assert skipped == computed[1:]
+    assert first[0] == again[0]
+    assert np.array_equal(first[1], again[1])
+    assert lengths[0] == computed[0], "another emotion has rows of its own"
+
+
+def test_a_prefix_is_taken_in_by_pieces_while_others_go_on(engine: GptEngine, voice: Tensors) -> None:
+    running, long = session(engine, voice, codes_per_chunk=1), session(engine, voice)
+    for each, ids in ((running, IDS), (long, np.tile(IDS, 6))):
+        engine.open(each)
+        engine.push(each, Chunk(0, 0, {"ids": ids}, is_segment_end=True))
+    while not engine.step([running]):
+        pass
+    given = [session for _ in range(4) for session, _ in engine.step([running, long])]
+    for each in (running, long):
+        engine.close(each)
+
+    assert given == [running] * 4
 
 
 def test_mates_change_neither_codes_nor_latents(engine: GptEngine, voice: Tensors) -> None:
@@ -188,7 +265,9 @@ def test_a_cancelled_segment_stops_and_the_next_begins(engine: GptEngine, voice:
         engine.push(each, Chunk(segment, 0, {"ids": IDS}, is_segment_end=True))
     engine.step([each])
     last = engine.cancel_segment(each, 0)
-    [(_, following)] = engine.step([each])
+    while not (outputs := engine.step([each])):
+        pass
+    [(_, following)] = outputs
     engine.close(each)
 
     assert last is not None

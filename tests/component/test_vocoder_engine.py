@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.common.arrays import Array
 from services.common.errors import InvalidRequestError
@@ -18,7 +20,8 @@ from tests.system.conftest import MODEL_DIR
 
 NUM_FRAMES = 150
 BORDERS = (0, 30, 70, 71, NUM_FRAMES)
-POLICY = Policy(vocoder_context_frames=24)
+POLICY = Policy(vocoder_context_frames=24, vocoder_look_ahead_frames=24)
+HOP = 256
 
 
 @pytest.fixture(scope="module")
@@ -69,22 +72,88 @@ def test_streamed_equals_whole_within_one_step(engine: VocoderEngine, mel: Array
     whole, starts = vocode(engine, mel, policy=replace(POLICY, is_whole=True))
 
     assert starts == [0]
-    assert len(streamed) == len(whole) == NUM_FRAMES * 256
+    assert len(streamed) == len(whole) == NUM_FRAMES * HOP
     assert np.abs(streamed.astype(int) - whole).max() <= 1
     assert whole.std() > 30
 
 
-def test_a_resumed_segment_goes_on_exactly(engine: VocoderEngine, mel: Array) -> None:
-    whole, starts = vocode(engine, mel)
-    next_frame = starts[2] // 256
+@pytest.mark.parametrize("look_ahead", [0, 8, 24])
+def test_samples_leave_as_soon_as_their_look_ahead_is_there(engine: VocoderEngine, mel: Array, look_ahead: int) -> None:
+    """Of 30 frames 30 - look_ahead become sound, whatever the left context is."""
+    for context in (0, 24):
+        policy = replace(POLICY, vocoder_context_frames=context, vocoder_look_ahead_frames=look_ahead)
+        pcm, starts = vocode(engine, mel, policy=policy)
+
+        assert len(pcm) == NUM_FRAMES * HOP
+        assert starts == [0, *((border - look_ahead) * HOP for border in BORDERS[1:-1])]
+
+
+def test_less_look_ahead_is_heard_and_less_context_too(engine: VocoderEngine, mel: Array) -> None:
+    exact, _ = vocode(engine, mel)
+    for policy in (replace(POLICY, vocoder_look_ahead_frames=2), replace(POLICY, vocoder_context_frames=2)):
+        other, _ = vocode(engine, mel, policy=policy)
+        assert np.abs(other.astype(int) - exact).max() > 33
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.data(), st.integers(0, 30), st.integers(0, 30))
+def test_whatever_the_chunks_no_sample_is_lost_or_moved(
+    engine: VocoderEngine, mel: Array, data: st.DataObject, context: int, look_ahead: int
+) -> None:
+    """With enough context they are those of the whole; and they never depend on when the frames came."""
+    inner = data.draw(st.sets(st.integers(1, NUM_FRAMES - 1), max_size=4))
+    borders = (0, *sorted(inner), NUM_FRAMES)
+    policy = replace(POLICY, vocoder_context_frames=context, vocoder_look_ahead_frames=look_ahead)
+
+    apart, starts = vocode(engine, mel, policy=policy, borders=borders)
+    together, _ = vocode(engine, mel, policy=policy, borders=borders, is_together=True)
+
+    assert len(apart) == NUM_FRAMES * HOP
+    assert starts == sorted(starts)
+    assert np.array_equal(apart, together)
+    if min(context, look_ahead) >= 20:
+        whole, _ = vocode(engine, mel, policy=replace(POLICY, is_whole=True))
+        assert np.abs(apart.astype(int) - whole).max() <= 1
+
+
+@pytest.mark.parametrize("look_ahead", [0, 8, 24])
+def test_a_resumed_segment_goes_on_exactly(engine: VocoderEngine, mel: Array, look_ahead: int) -> None:
+    policy = replace(POLICY, vocoder_look_ahead_frames=look_ahead)
+    whole, starts = vocode(engine, mel, policy=policy)
+    next_frame = starts[2] // HOP
     resume = ResumePoint(0, starts[2], {})
-    session = Session("u", 1, POLICY, {}, {}, {}, resume=resume)
+    session = Session("u", 1, policy, {}, {}, {}, resume=resume)
     first = engine.first_start(resume, session)
-    rest, rest_starts = vocode(engine, mel, resume=resume, borders=(first, 71, NUM_FRAMES))
+    rest, rest_starts = vocode(engine, mel, policy=policy, resume=resume, borders=(first, 71, NUM_FRAMES))
 
     assert first == next_frame - POLICY.vocoder_context_frames
     assert rest_starts == starts[2:]
     assert np.array_equal(rest, whole[starts[2] :])
+
+
+def test_a_step_of_many_sessions_gives_each_its_own_samples(engine: VocoderEngine, mel: Array) -> None:
+    """Bit for bit those of a step alone: a CPU computes windows one by one."""
+    assert engine.batch_limit == 1
+    sessions = [Session(str(number), 1, POLICY, {}, {}, {}) for number in range(3)]
+    mels = [mel, mel[::-1].copy(), mel[:100]]
+    for session, frames in zip(sessions, mels, strict=True):
+        engine.open(session)
+        engine.push(session, Chunk(0, 0, {"mel": frames}, is_segment_end=True))
+    outputs = engine.step(sessions)
+    for session in sessions:
+        engine.close(session)
+
+    assert [session for session, _ in outputs] == sessions
+    for (_, output), frames in zip(outputs, mels, strict=True):
+        assert isinstance(output, Chunk)
+        alone = Session("alone", 1, POLICY, {}, {}, {})
+        engine.open(alone)
+        engine.push(alone, Chunk(0, 0, {"mel": frames}, is_segment_end=True))
+        [(_, expected)] = engine.step([alone])
+        engine.close(alone)
+        assert isinstance(expected, Chunk)
+        assert np.array_equal(output.tensors["pcm"], expected.tensors["pcm"])
+        assert output.is_segment_end
 
 
 def test_frames_that_are_no_numbers_are_refused(engine: VocoderEngine, mel: Array) -> None:

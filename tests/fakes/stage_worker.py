@@ -87,7 +87,7 @@ def describe(stage: str, *, slots: int = 2, revision: str = REVISION, model: str
         slots=slots,
         worker=f"fake-{stage}",
         device=stage_pb2.Device(name="none", kind="cpu", provider="arithmetic", dtype="float32"),
-        default_policy=stage_pb2.Policy(name="streaming", first_window_codes=2),
+        policies=[stage_pb2.Policy(name="balanced", first_window_codes=2)],
     )
     if stage == "gpt":
         about.takes.CopyFrom(TEXT)

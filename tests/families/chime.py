@@ -87,7 +87,7 @@ def chime_spec(revision: str, *, slots: int = 2) -> StageSpec:
         ),
         slots=slots,
         device=DeviceInfo("any", "cpu", "CPUExecutionProvider", "float32"),
-        default_policy=Policy(),
+        policies=(Policy(),),
         params=(ParamSpec("speed", 0.5, 2.0, 1.0, "how much faster than usual the characters follow each other"),),
         languages=LANGUAGES,
         max_tokens_per_segment=MAX_TOKENS,

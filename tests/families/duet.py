@@ -61,7 +61,7 @@ def talker_spec(*, slots: int = 2) -> StageSpec:
         gives=_TOKENS,
         slots=slots,
         device=_DEVICE,
-        default_policy=Policy(),
+        policies=(Policy(),),
         voice_steps=(VoiceStep("prompt", (_AUDIO, _TRANSCRIPT), (_PROMPT.name,), max_audio_seconds=8.0),),
         conditions=(_PROMPT,),
         params=(ParamSpec("max_codes", 1, 1000, 1000, "codes after which a segment is cut", is_integer=True),),
@@ -81,7 +81,7 @@ def codec_spec(*, slots: int = 2) -> StageSpec:
         gives=_PCM,
         slots=slots,
         device=_DEVICE,
-        default_policy=Policy(),
+        policies=(Policy(),),
         # It waits for the other stage's step, although the audio alone would do: steps go over stages.
         voice_steps=(VoiceStep("loudness", (_AUDIO, _PROMPT), (_LOUDNESS.name,)),),
         conditions=(_LOUDNESS,),

@@ -39,7 +39,7 @@ async def test_models_say_what_they_are(system: Families) -> None:
     assert (list(one.speakers), list(two.speakers)) == (["alto", "bass"], [])
     assert list(one.capabilities) == []
     assert list(two.capabilities) == ["instruction", "speaking_rate"]
-    assert list(one.policies) == list(two.policies) == ["streaming", "whole"]
+    assert list(one.policies) == list(two.policies) == ["balanced", "whole"]
     assert list(one.text_rules) == list(two.text_rules) == ["glossary", "lowercase"]
     assert (one.limits.max_segment_tokens, two.limits.max_segment_tokens) == (60, 40)
 
@@ -130,7 +130,7 @@ async def test_a_model_without_codes_tells_none(system: Families) -> None:
             "config.text.max_segment_tokens",
             "10 to 40",
         ),
-        ({"render": synthesis_pb2.RenderConfig(policy="compat")}, "config.render.policy", "streaming, whole"),
+        ({"render": synthesis_pb2.RenderConfig(policy="compat")}, "config.render.policy", "balanced, whole"),
     ],
 )
 async def test_each_model_has_ranges_of_its_own(

@@ -41,6 +41,7 @@ class WalkingEngine(ABC):
 
     def __init__(self, spec: StageSpec, *, items_per_step: int) -> None:
         self.spec = spec
+        self.batch_limit = spec.slots
         self.gate = threading.Event()
         """Closed (cleared): a step takes until it is open, as on a busy device."""
         self.gate.set()

@@ -57,10 +57,3 @@ async def test_decode_steps_of_two_utterances_interleave(client: AsyncClient, sy
 
     assert set(codes) == set(utterances)
     assert changes > 20
-
-
-async def test_two_utterances_share_steps_of_the_gpt_engine(client: AsyncClient, system: LocalSystem) -> None:
-    utterances = await asyncio.gather(speak(client, LONG_TEXT, 1), speak(client, LONG_TEXT, 2))
-    ends = events(system, "gpt_worker", "run_ended")
-
-    assert [end["batch_size"] for end in ends if end["utterance_id"] in utterances] == [2, 2]

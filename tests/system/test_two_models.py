@@ -44,7 +44,7 @@ def make_twin(directory: Path) -> Path:
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     config["triptych"]["name"] = "twin"
     config["triptych"]["sampling"]["temperature"] /= 2
-    config["triptych"]["policy"]["first_window_codes"] *= 2
+    config["triptych"]["policies"]["balanced"]["first_window_codes"] *= 2
     path.unlink()
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return directory

@@ -10,11 +10,12 @@ from rich.table import Table
 
 from triptych.commands.connection import Server, run, server_options
 from triptych.commands.output import json_option, print_json, print_out, print_title
-from triptych.models import Limits, Model, Parameter
+from triptych.models import Limits, Model, Parameter, Policy
 from triptych.status import ModelStatus, StageStatus, SystemStatus, WorkerStatus
 
 _HEALTH_COLUMNS = ("STAGE", "STATE", "MODEL", "REVISION", "DEVICE", "PROVIDER", "DTYPE", "FREE SLOTS", "MEMORY")
 _WORKER_COLUMN = "WORKER"
+_POLICY_COLUMNS = ("POLICY", "WINDOWS", "PREFIX", "LOOK-AHEAD", "PROMPT", "VOCODER CONTEXT", "CROSSFADE", "SETS")
 
 
 @click.command()
@@ -90,7 +91,7 @@ def models(server: Server, as_json: bool) -> None:
         return
     for model in found:
         print_title(f"{model.name}{' (default)' if model.is_default else ''}")
-        print_out(_facts(model), _parameters(model))
+        print_out(_facts(model), _parameters(model), _policies(model))
 
 
 def _facts(model: Model) -> Table:
@@ -136,3 +137,24 @@ def _parameters(model: Model) -> Table:
 def _parameter_row(parameter: Parameter) -> tuple[str, ...]:
     numbers = (f"{number:g}" for number in (parameter.minimum, parameter.maximum, parameter.default))
     return (parameter.name, *numbers, parameter.field, parameter.description)
+
+
+def _policies(model: Model) -> Table:
+    """A policy in a row, with codes and frames as their numbers; those of one window for each segment have none."""
+    table = Table(*_POLICY_COLUMNS, box=None, padding=(0, 2))
+    for policy in model.policy_numbers:
+        table.add_row(policy.name, *(_policy_numbers(policy) if not policy.is_whole else ("whole segments",)))
+    return table
+
+
+def _policy_numbers(policy: Policy) -> tuple[str, ...]:
+    params = ", ".join(f"{name} {value:g}" for name, value in sorted(policy.params.items()))
+    return (
+        f"{policy.first_window_codes} x {policy.window_growth:g} to {policy.max_window_codes} codes",
+        f"{policy.prefix_codes} codes",
+        f"{policy.look_ahead_codes} codes",
+        f"{policy.prompt_seconds:g} s",
+        f"{policy.vocoder_context_frames} + {policy.vocoder_look_ahead_frames} frames",
+        f"{policy.crossfade_frames} frames",
+        params,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -61,9 +62,10 @@ def _explain(error: ValidationError) -> Iterator[str]:
 
 
 def _section_at(location: list[str]) -> type[BaseModel]:
-    section: type[BaseModel] = CheckpointConfig
+    """The section that keys lead to; in a table of sections any key leads to one."""
+    section: Any = CheckpointConfig
     for part in location:
-        annotation = section.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        section = annotation
-    return section
+        is_table = get_origin(section) is dict
+        section = get_args(section)[1] if is_table else section.model_fields[part].annotation
+    found: type[BaseModel] = section
+    return found

@@ -5,9 +5,9 @@ Section numbers are those of the IndexTTS2 specification.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
@@ -194,16 +194,67 @@ class FlowDefaults(Section):
     cfg_rate: float = Field(0.7, ge=0)
 
 
-class PolicyDefaults(Section):
+class StreamingPolicy(Section):
     """The numbers that shape streaming; codes are 1/50 s, frames 256 samples."""
 
+    codes_per_chunk: int = Field(5, ge=1)
     first_window_codes: int = Field(25, ge=1)
     window_growth: float = Field(2.0, ge=1)
     max_window_codes: int = Field(200, ge=1)
     look_ahead_codes: int = Field(25, ge=0)
     prefix_codes: int = Field(25, ge=0)
     prompt_seconds: float = Field(15.0, gt=0, le=15)
+    crossfade_frames: int = Field(0, ge=0)
     vocoder_context_frames: int = Field(24, ge=0)
+    vocoder_look_ahead_frames: int = Field(24, ge=0)
+    params: dict[str, float] = {}
+    """Values that parameters of the stages have under this policy, unless a request sets them."""
+
+
+# Fewer steps of a better solver end as near to the flow's end as the published 25 (docs/measurements.md).
+_QUICK_SOLVER = {"sway": -0.5, "solver_order": 2.0}
+
+POLICIES = {
+    "balanced": StreamingPolicy(
+        first_window_codes=20,
+        window_growth=1.5,
+        max_window_codes=150,
+        look_ahead_codes=5,
+        prompt_seconds=5,
+        crossfade_frames=8,
+        vocoder_look_ahead_frames=16,
+        params={"steps": 16, **_QUICK_SOLVER},
+    ),
+    "latency": StreamingPolicy(
+        first_window_codes=12,
+        window_growth=1.3,
+        max_window_codes=100,
+        look_ahead_codes=5,
+        prefix_codes=15,
+        prompt_seconds=3,
+        crossfade_frames=8,
+        vocoder_look_ahead_frames=12,
+        params={"steps": 12, **_QUICK_SOLVER},
+    ),
+    "throughput": StreamingPolicy(
+        first_window_codes=50,
+        max_window_codes=400,
+        look_ahead_codes=10,
+        prompt_seconds=5,
+        crossfade_frames=8,
+        params={"steps": 12, **_QUICK_SOLVER},
+    ),
+}
+"""The profiles of a checkpoint that has none of its own; the first is the default."""
+
+
+def _policy_name(name: str) -> str:
+    if name in {"whole", "compat"}:
+        raise ValueError("whole and compat are policies of every checkpoint")
+    return name
+
+
+PolicyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_policy_name)]
 
 
 class ProjectData(Section):
@@ -213,8 +264,13 @@ class ProjectData(Section):
     text: TextDefaults = TextDefaults()
     sampling: SamplingDefaults = SamplingDefaults()
     flow: FlowDefaults = FlowDefaults()
-    policy: PolicyDefaults = PolicyDefaults()
+    policies: dict[PolicyName, StreamingPolicy] = Field(POLICIES, min_length=1)
+    """The streaming profiles; the first is the default."""
     languages: tuple[str, ...] = ("zh", "en")
+
+    def policy_table(self) -> dict[str, object]:
+        """All policies as plain data."""
+        return {name: policy.model_dump() for name, policy in self.policies.items()}
 
 
 class CheckpointConfig(Section):

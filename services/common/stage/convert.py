@@ -22,6 +22,9 @@ POLICY_RANGES = {
     "prefix_codes": (0, 1024),
     "prompt_seconds": (0.1, 60),
     "vocoder_context_frames": (0, 256),
+    "vocoder_look_ahead_frames": (0, 256),
+    "codes_per_chunk": (1, 256),
+    "crossfade_frames": (0, 256),
 }
 
 
@@ -36,7 +39,7 @@ def spec_to_proto(spec: StageSpec, *, worker: str) -> stage_pb2.DescribeResponse
         conditions=[_tensor_spec_to_proto(item) for item in spec.conditions],
         options=[_tensor_spec_to_proto(item) for item in spec.options],
         params=[_param_to_proto(item) for item in spec.params],
-        default_policy=policy_to_proto(spec.default_policy),
+        policies=[policy_to_proto(policy) for policy in spec.policies],
         slots=spec.slots,
         worker=worker,
         device=stage_pb2.Device(name=device.name, kind=device.kind, provider=device.provider, dtype=device.dtype),
@@ -60,6 +63,10 @@ def policy_to_proto(policy: Policy) -> stage_pb2.Policy:
         prefix_codes=policy.prefix_codes,
         prompt_seconds=policy.prompt_seconds,
         vocoder_context_frames=policy.vocoder_context_frames,
+        vocoder_look_ahead_frames=policy.vocoder_look_ahead_frames,
+        codes_per_chunk=policy.codes_per_chunk,
+        crossfade_frames=policy.crossfade_frames,
+        params=policy.params,
     )
 
 
@@ -78,7 +85,10 @@ def policy_from_proto(message: stage_pb2.Policy, default: Policy) -> Policy:
         look_ahead_codes=message.look_ahead_codes,
         prefix_codes=message.prefix_codes,
         prompt_seconds=message.prompt_seconds or default.prompt_seconds,
-        vocoder_context_frames=message.vocoder_context_frames or default.vocoder_context_frames,
+        vocoder_context_frames=message.vocoder_context_frames,
+        vocoder_look_ahead_frames=message.vocoder_look_ahead_frames,
+        codes_per_chunk=message.codes_per_chunk or default.codes_per_chunk,
+        crossfade_frames=message.crossfade_frames,
     )
     for name, (least, most) in POLICY_RANGES.items():
         value = getattr(policy, name)

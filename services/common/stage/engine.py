@@ -18,6 +18,10 @@ class Engine(Protocol):
 
     spec: StageSpec
 
+    batch_limit: int
+    """The most sessions that one step should share: 1 where rows are computed one after another, so that a shared
+    step would only make each of them wait for the others."""
+
     def open(self, session: Session) -> None:
         """Make room for a session.
 
@@ -38,7 +42,9 @@ class Engine(Protocol):
         """Whether a step could do something for this session."""
 
     def step(self, sessions: Sequence[Session]) -> list[Output]:
-        """Do one step for each session.
+        """Do one small step for each session; what it gives comes out when there is something, maybe steps later.
+
+        Whoever waits for another stream waits for a step to end: a new one, a cancel, a deadline.
 
         Raises:
             OverloadedError: The device has no memory for this batch; all of its sessions are refused.

@@ -25,11 +25,12 @@ Command = Callable[[], None]
 class StageLoop:
     """Owns the engine's thread and its sessions.
 
-    Everything that touches the engine is a command, run on the engine's thread between two steps.
+    Everything that touches the engine is a command, run on the engine's thread between two steps. Steps follow each
+    other on that thread until one has something to hand over: small steps then cost no hop to the event loop and back.
 
     Args:
         engine: What computes.
-        max_batch_size: Sessions that share a step.
+        max_batch_size: Sessions that share a step, if the engine's own limit is not less.
         batch_window_seconds: How long a step waits for more sessions when fewer are ready than are open.
     """
 
@@ -37,14 +38,19 @@ class StageLoop:
         self.engine = engine
         self.steps = 0
         self.is_draining = False
-        self._max_batch_size = max_batch_size
-        self._window = scheduler.BatchWindow(batch_window_seconds, max_batch_size=max_batch_size)
-        self._sessions: set[Session] = set()
+        self._batch_size = min(max_batch_size, engine.batch_limit)
+        self._window = scheduler.BatchWindow(batch_window_seconds, max_batch_size=self._batch_size)
+        self._sessions: dict[Session, None] = {}
         self._commands: deque[Command] = deque()
         self._work = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._voice_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voice")
         self._is_dead = False
+        self._is_stopped = False
+        self._last_batch: list[Session] = []
+        stage = engine.spec.stage
+        self._step_seconds = metrics.STEP_SECONDS.labels(stage)
+        self._batch_sizes = metrics.BATCH_SIZE.labels(stage)
 
     @property
     def free_slots(self) -> int:
@@ -58,7 +64,7 @@ class StageLoop:
             StageLostError: The engine is dead.
         """
         self.refuse_if_full()
-        self._sessions.add(session)
+        self._sessions[session] = None
         self._count_slots()
         self._submit(session, lambda: self.engine.open(session))
 
@@ -93,7 +99,7 @@ class StageLoop:
         if session not in self._sessions:
             return
         session.is_closed = True
-        self._sessions.discard(session)
+        del self._sessions[session]
         self._count_slots()
         self._commands.append(lambda: self.engine.close(session))
         self._work.set()
@@ -109,12 +115,12 @@ class StageLoop:
         try:
             while True:
                 self._work.clear()
-                outputs, did_step = await self._event_loop.run_in_executor(self._thread, self._turn)
+                outputs, is_idle = await self._event_loop.run_in_executor(self._thread, self._turn)
                 for session, output in outputs:
                     if not session.is_closed:
                         session.outbox.put_nowait(output)
                 self._tell_used()
-                if not did_step and not self._commands:
+                if is_idle and not self._commands:
                     await self._wait()
         except Exception:
             self._is_dead = True
@@ -123,6 +129,8 @@ class StageLoop:
             for session in self._sessions:
                 session.outbox.put_nowait(lost)
             raise
+        finally:
+            self._is_stopped = True
 
     def _tell_used(self) -> None:
         """Wake the writers of sessions whose callers may send more."""
@@ -156,29 +164,38 @@ class StageLoop:
         self._work.set()
 
     def _turn(self) -> tuple[list[Output], bool]:
-        """One turn on the engine's thread: commands first, then one step for the sessions that are ready."""
-        while self._commands:
-            self._commands.popleft()()
-        sessions = list(self._sessions)
-        outputs: list[Output] = [
-            (session, self._late()) for session in sessions if session.is_late and not session.has_failed
-        ]
-        ready = [
-            session
-            for session in sessions
-            if session.credit > 0
-            and not (session.is_late or session.has_failed or session.is_closed)
-            and self.engine.is_ready(session)
-        ]
-        num_open = sum(not (session.has_failed or session.is_closed) for session in sessions)
-        is_held = self._window.holds(num_ready=len(ready), num_open=num_open, now=time.monotonic())
-        batch = [] if is_held else scheduler.pick(ready, max_batch_size=self._max_batch_size)
-        if batch:
-            outputs += self._step(batch)
-        for session, output in outputs:
-            if isinstance(output, TtsError):
-                session.has_failed = True
-        return outputs, bool(batch)
+        """One turn on the engine's thread, and whether it ended because there was nothing to do.
+
+        Commands first, then a step for the sessions that are next, and again, until there is something for the event
+        loop to hand on.
+        """
+        while not self._is_stopped:
+            while self._commands:
+                self._commands.popleft()()
+            outputs = self._end_late()
+            batch = self._pick()
+            if batch:
+                outputs += self._step(batch)
+            self._last_batch = batch
+            for session, output in outputs:
+                if isinstance(output, TtsError):
+                    session.has_failed = True
+            if outputs or not batch or any(session.used != session.told_used for session in batch):
+                return outputs, not batch
+        return [], True
+
+    def _end_late(self) -> list[Output]:
+        late = [session for session in list(self._sessions) if session.is_late and not session.has_failed]
+        return [(session, self._late()) for session in late]
+
+    def _pick(self) -> list[Session]:
+        """The sessions of the next step; none when nothing is ready, or when the step waits for more."""
+        working = [s for s in list(self._sessions) if not (s.is_late or s.has_failed or s.is_closed)]
+        ready = [session for session in working if session.credit > 0 and self.engine.is_ready(session)]
+        is_going = any(session in self._last_batch for session in ready)
+        if self._window.holds(num_ready=len(ready), num_open=len(working), now=time.monotonic(), is_going=is_going):
+            return []
+        return scheduler.pick(ready, max_batch_size=self._batch_size)
 
     def _step(self, batch: list[Session]) -> list[Output]:
         started = time.monotonic()
@@ -193,9 +210,8 @@ class StageLoop:
             ]
         ended = time.monotonic()
         self.steps += 1
-        stage = self.engine.spec.stage
-        metrics.STEP_SECONDS.labels(stage).observe(ended - started)
-        metrics.BATCH_SIZE.labels(stage).observe(len(batch))
+        self._step_seconds.observe(ended - started)
+        self._batch_sizes.observe(len(batch))
         for session in batch:
             session.stats.steps += 1
             session.stats.compute_seconds += (ended - started) / len(batch)
@@ -204,9 +220,14 @@ class StageLoop:
             session.last_served = ended
         for session, output in outputs:
             if isinstance(output, Chunk):
-                session.credit -= 1
-                session.stats.items += output.length
+                self._note(session, output, ended)
         return outputs
+
+    def _note(self, session: Session, chunk: Chunk, now: float) -> None:
+        session.credit -= 1
+        session.stats.items += chunk.length
+        if chunk.length:
+            session.note_output(self.engine.spec.gives.seconds(chunk.length), now)
 
     def _late(self) -> DeadlineError:
         return DeadlineError("the deadline passed while the stage was at work", stage=self.engine.spec.stage)

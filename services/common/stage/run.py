@@ -144,7 +144,7 @@ async def open_session(
             voice = await _read_voice(requests, voice_hash)
             checks.check_voice(voice, spec)
             voices.put(voice_hash, voice)
-        session.voice = voice
+        session.voice, session.voice_hash = voice, voice_hash
     loop.open(session)
     yield session
 

@@ -21,7 +21,7 @@ from services.common.stage.loop import StageLoop
 from services.common.stage.run import Run, open_session
 from services.common.stage.session import Session
 from services.common.stage.spec import VoiceStep
-from services.common.stage.voice_cache import VoiceCache
+from services.common.stage.voice_cache import DEFAULT_BYTES, VoiceCache
 
 logger = structlog.get_logger(__name__)
 
@@ -37,13 +37,21 @@ class StageServicer(stage_pb2_grpc.StageServicer):
         loop: What moves sessions through the engine.
         worker: This process's name in logs and answers.
         gauge: Reads the memory of the engine's device; asked ten times a second.
+        voice_cache_bytes: What the voices that are kept may take.
     """
 
-    def __init__(self, loop: StageLoop, *, worker: str, gauge: Callable[[], MemoryUse] | None = None) -> None:
+    def __init__(
+        self,
+        loop: StageLoop,
+        *,
+        worker: str,
+        gauge: Callable[[], MemoryUse] | None = None,
+        voice_cache_bytes: int = DEFAULT_BYTES,
+    ) -> None:
         self._loop = loop
         self._worker = worker
         self._spec = loop.engine.spec
-        self._voices = VoiceCache()
+        self._voices = VoiceCache(voice_cache_bytes)
         kind = self._spec.device.kind
         self._memory = gauge or MemoryGauge(lambda: memory.device_memory(kind))
 

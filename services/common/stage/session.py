@@ -78,6 +78,8 @@ class Session:
     """One of the stage's own speakers, or empty."""
     language: str = ""
     """BCP-47 tag, or empty when it was left to the text."""
+    voice_hash: str = ""
+    """Of the voice's tensors: what is derived from them may be kept under it; empty when it is not known."""
 
     used: int = 0
     """Chunks that came and are used up, or dropped; `SegmentQueue` counts them."""
@@ -92,11 +94,20 @@ class Session:
     has_failed: bool = False
     """An error is on its way to the caller; nothing more is done for this session."""
     is_closed: bool = False
+    opened: float = field(default_factory=time.monotonic)
     last_served: float = field(default_factory=time.monotonic)
+    plays_until: float | None = None
+    """When a listener of all that has come out will have heard it, on `time.monotonic`'s clock; None before the first
+    output. A listener who had to wait goes on from where the sound stopped."""
 
     @property
     def is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
+
+    def note_output(self, seconds: float, now: float) -> None:
+        """Something that lasts `seconds` has come out at the time `now`."""
+        begins = now if self.plays_until is None else max(self.plays_until, now)
+        self.plays_until = begins + seconds
 
 
 class InputOrder:

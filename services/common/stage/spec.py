@@ -66,6 +66,10 @@ class Edge:
     sample_rate_hz: int = 0
     look_ahead: int = 0
 
+    def seconds(self, num_items: int) -> float:
+        """How long so many items last; 0 on an edge that states no rate."""
+        return num_items * self.rate_denominator / self.rate_numerator if self.rate_numerator else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class VoiceStep:
@@ -93,7 +97,8 @@ class StageSpec:
     gives: Edge
     slots: int
     device: DeviceInfo
-    default_policy: Policy
+    policies: tuple[Policy, ...]
+    """The model's streaming policies, the default one first."""
     voice_steps: tuple[VoiceStep, ...] = ()
     conditions: tuple[TensorSpec, ...] = ()
     options: tuple[TensorSpec, ...] = ()
@@ -110,3 +115,7 @@ class StageSpec:
     """Steps like `voice_steps` whose results go into `options`."""
     input_window_chunks: int = 64
     """How many chunks a caller may send ahead of the engine."""
+
+    @property
+    def default_policy(self) -> Policy:
+        return self.policies[0]

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from services.common.arrays import Tensors
+from services.common.byte_lru import ByteLru
+
+DEFAULT_BYTES = 256 << 20
 
 
 class VoiceCache:
-    """Keeps the most recently used voices, at most `capacity` of them."""
+    """Keeps the most recently used voices, at most `max_bytes` of them."""
 
-    def __init__(self, capacity: int = 64) -> None:
-        self._capacity = capacity
-        self._voices: OrderedDict[str, Tensors] = OrderedDict()
+    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
+        self._voices: ByteLru[str, Tensors] = ByteLru("voices", max_bytes=max_bytes)
 
     def get(self, voice_hash: str) -> Tensors | None:
-        voice = self._voices.get(voice_hash)
-        if voice is not None:
-            self._voices.move_to_end(voice_hash)
-        return voice
+        return self._voices.get(voice_hash)
 
     def put(self, voice_hash: str, voice: Tensors) -> None:
-        self._voices[voice_hash] = voice
-        self._voices.move_to_end(voice_hash)
-        while len(self._voices) > self._capacity:
-            self._voices.popitem(last=False)
+        self._voices.put(voice_hash, voice, sum(array.nbytes for array in voice.values()))

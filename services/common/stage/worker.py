@@ -62,7 +62,8 @@ async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], 
     metrics.set_build_info(f"{stage}_worker", version=VERSION, revision=engine.spec.revision)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        stage_pb2_grpc.add_StageServicer_to_server(StageServicer(loop, worker=name, gauge=gauge), server)
+        servicer = StageServicer(loop, worker=name, gauge=gauge, voice_cache_bytes=settings.voice_cache_mb << 20)
+        stage_pb2_grpc.add_StageServicer_to_server(servicer, server)
         return [stage_pb2.DESCRIPTOR.services_by_name["Stage"].full_name]
 
     def on_drain() -> None:

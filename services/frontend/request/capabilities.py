@@ -47,9 +47,16 @@ def emotion_text_step(pipeline: Pipeline) -> Step | None:
     return next((step for step in steps if list(step.spec.takes) == [EMOTION_TEXT]), None)
 
 
-def policies(pipeline: Pipeline) -> list[str]:
-    """Names of the streaming policies, the default one first."""
-    return ["streaming", "whole", *(["compat"] if COMPAT_PARAM in pipeline.params() else [])]
+def policies(pipeline: Pipeline, preferred: str = "") -> list[str]:
+    """Names of the policies, the default one first.
+
+    Args:
+        pipeline: The model's.
+        preferred: The policy that the operator wants for the default; without effect where the model lacks it.
+    """
+    compat = ["compat"] if COMPAT_PARAM in pipeline.params() else []
+    names = [*(policy.name for policy in pipeline.policies), "whole", *compat]
+    return sorted(names, key=lambda name: name != preferred)
 
 
 def speaks_references(pipeline: Pipeline) -> bool:

@@ -54,8 +54,10 @@ NUMBERS = (
 )
 
 
-def params(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline) -> dict[str, float]:
-    """The parameters that a config sets, by name.
+def params(
+    config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline, policy: stage_pb2.Policy | None = None
+) -> dict[str, float]:
+    """The parameters that a config sets, by name, and those that its policy sets beside them.
 
     Raises:
         InvalidRequestError: One is out of range, or no stage of the model has it.
@@ -74,7 +76,8 @@ def params(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline) -> dict[st
         values[RATE_PARAM] = _duration_factor(config.speaking_rate, pipeline, declared)
     values |= dict(_further(config, pipeline, declared))
     check_conflicts(values, declared)
-    return values
+    from_policy = {} if policy is None else {name: policy.params[name] for name in policy.params if name in declared}
+    return from_policy | values
 
 
 def further_params(pipeline: Pipeline) -> Params:

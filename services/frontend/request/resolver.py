@@ -32,6 +32,8 @@ class RequestRules:
     max_inline_voice_bytes: int = 10_000_000
     priority_interactive: int = 10
     priority_batch: int = 0
+    default_policy: str = ""
+    """Of requests that name none; empty for the model's first."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,17 @@ class RequestResolver:
             StageLostError: The model's stages have not been seen yet.
         """
         pipeline = self._topology.pipeline(config.model)
+        policy = validation.policy(config, pipeline, self._rules.default_policy)
+        values = params(config, pipeline, policy)
+        # From here on they are parameters like the others.
+        policy.params.clear()
         return CheckedConfig(
             pipeline=pipeline,
             session_id=validation.session_id(config.session_id),
             seed=config.seed if config.HasField("seed") else secrets.randbits(64),
-            policy=validation.policy(config, pipeline),
+            policy=policy,
             emotion=choose_emotion(config.emotion, pipeline, self._voices),
-            params=params(config, pipeline),
+            params=values,
             audio=audio_format(config.audio, pipeline.sample_rate_hz),
             text=text_options(config, pipeline, self._models[pipeline.model]),
             language=config.language,

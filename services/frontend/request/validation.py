@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+
+import structlog
 
 from protos.tts.stages.v1 import stage_pb2
 from protos.tts.v1 import synthesis_pb2
@@ -11,6 +14,8 @@ from services.common.reasons import Reason
 from services.frontend.request import capabilities
 from services.frontend.text.options import primary
 from services.frontend.workers.topology import Pipeline
+
+logger = structlog.get_logger(__name__)
 
 MAX_SESSION_ID = 128
 MAX_INSTRUCTION_CHARACTERS = 2_000
@@ -78,13 +83,18 @@ def max_first_audio_ms(config: synthesis_pb2.SynthesisConfig) -> int:
     return int(in_range(config.max_first_audio_ms, 1, MAX_FIRST_AUDIO_MS, "config.max_first_audio_ms"))
 
 
-def policy(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline) -> stage_pb2.Policy:
+def policy(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline, preferred: str = "") -> stage_pb2.Policy:
     """The streaming policy that a request means, by its name.
+
+    Args:
+        config: The request's.
+        pipeline: The model's.
+        preferred: The operator's choice for requests that name none; a model that lacks it uses its first.
 
     Raises:
         InvalidRequestError: There is no such policy.
     """
-    names = capabilities.policies(pipeline)
+    names = capabilities.policies(pipeline, preferred)
     name = config.render.policy or names[0]
     if name not in names:
         raise InvalidRequestError(
@@ -92,11 +102,28 @@ def policy(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline) -> stage_p
             field="config.render.policy",
             reason=Reason.OUT_OF_RANGE,
         )
+    if preferred and not config.render.policy and name != preferred:
+        _tell_of_missing_policy(pipeline.model, preferred, name)
+    return named_policy(name, pipeline)
+
+
+def named_policy(name: str, pipeline: Pipeline) -> stage_pb2.Policy:
+    """The numbers of one of the model's policies; `whole` and `compat` are its first one in a single window."""
     chosen = stage_pb2.Policy()
-    chosen.CopyFrom(pipeline.default_policy)
-    chosen.name = name
-    chosen.is_whole = name != "streaming"
+    streaming = next((policy for policy in pipeline.policies if policy.name == name), None)
+    if streaming is not None:
+        chosen.CopyFrom(streaming)
+    else:
+        chosen.CopyFrom(pipeline.policies[0])
+        chosen.name, chosen.is_whole = name, True
+        chosen.params.clear()
     return chosen
+
+
+@cache
+def _tell_of_missing_policy(model: str, preferred: str, used: str) -> None:
+    """Once for each model, not for each request."""
+    logger.warning("default_policy_missing", model=model, policy=preferred, used=used)
 
 
 def check_arriving(policy: stage_pb2.Policy) -> None:
@@ -107,7 +134,7 @@ def check_arriving(policy: stage_pb2.Policy) -> None:
     """
     if policy.name == COMPAT_POLICY:
         raise InvalidRequestError(
-            "policy compat needs the whole text at once; StreamingSynthesize takes streaming and whole",
+            "policy compat needs the whole text at once; StreamingSynthesize takes the others",
             field="config.render.policy",
             reason=Reason.FIELD_CONFLICT,
         )

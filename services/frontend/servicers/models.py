@@ -30,7 +30,9 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
         limits = _limits(self._gateway, self._recordings)
         limits.max_segment_tokens = segment_limit(pipeline, frontend)
         is_default = pipeline.model == self._gateway.topology.default_model
-        return model_to_proto(pipeline, frontend, limits, is_default=is_default)
+        return model_to_proto(
+            pipeline, frontend, limits, is_default=is_default, default_policy=self._gateway.rules.default_policy
+        )
 
 
 def _limits(gateway: Gateway, recordings: RecordingLimits) -> models_pb2.ModelLimits:

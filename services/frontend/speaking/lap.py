@@ -18,6 +18,7 @@ from services.frontend.request.speech_request import SpeechRequest, StageInputs
 from services.frontend.speaking import chunks
 from services.frontend.speaking.segment_queue import Segment, SegmentQueue
 from services.frontend.speaking.speech_output import FinishReason
+from services.frontend.speaking.stage_lead import edge_seconds, lead_of, pace_of
 from services.frontend.speaking.timings import Timings
 from services.frontend.wakeup import Wakeup, together
 from services.frontend.workers.admission import Lease
@@ -75,9 +76,10 @@ class Lap:
         lease: Slots in all stages; the caller releases them.
         idle_seconds: A longer pause in the text ends the lap.
         window: Chunks that may wait between two stages.
+        lead_seconds: How far the first stage may be ahead of the sound.
     """
 
-    def __init__(self, work: Work, lease: Lease, *, idle_seconds: float, window: int) -> None:
+    def __init__(self, work: Work, lease: Lease, *, idle_seconds: float, window: int, lead_seconds: float) -> None:
         self._work = work
         self._lease = lease
         self._idle_seconds = idle_seconds
@@ -85,6 +87,9 @@ class Lap:
         self._first_segment = work.text.first().index
         self._runs: dict[int, StageRun] = {}
         self._num_open = 0
+        abouts = [link.about for link in lease.links if link.about is not None]
+        self._lead = lead_of(work.request, abouts, lead_seconds)
+        self._pace = pace_of(work.request)
         self._cut_short: set[int] = set()
 
     @property
@@ -98,6 +103,7 @@ class Lap:
     def cancel_segment(self, index: int) -> None:
         for run in self._runs.values():
             run.cancel_segment(index)
+        self._drop_lead(index)
 
     async def _feed(self) -> None:
         await self._all_open()
@@ -138,6 +144,7 @@ class Lap:
             async for chunk in run.chunks():
                 self._note(run, chunk, num_chunks)
                 num_chunks += 1
+                self._note_lead(position, run, chunk)
                 await self._carry(position, chunk)
             if position + 1 in self._runs:
                 self._runs[position + 1].end()
@@ -188,6 +195,7 @@ class Lap:
             return
         await self._work.deliver(chunk, run.about)
         if chunk.is_segment_end:
+            self._drop_lead(chunk.segment)
             self._work.in_work.discard(chunk.segment)
             self._work.output.finish(chunk.segment, self._finish_reason(chunk))
 
@@ -208,6 +216,22 @@ class Lap:
         made = self._work.output.find(segment)
         if made is not None:
             made.codes += num_codes
+
+    def _note_lead(self, position: int, run: StageRun, chunk: stage_pb2.Chunk) -> None:
+        """Have the first stage wait while it is too far ahead of the last one, by the credit that it gets."""
+        if self._lead is None or chunk.segment in self._work.cancelled:
+            return
+        seconds = edge_seconds(run.about.gives, chunks.num_items(chunk, run.about.gives))
+        if position == 0:
+            self._lead.note_given(chunk.segment, self._pace * seconds, is_end=chunk.is_segment_end)
+        elif position == len(self._lease.links) - 1:
+            self._lead.note_sound(chunk.segment, seconds)
+        self._runs[0].hold(self._lead.is_reached)
+
+    def _drop_lead(self, segment: int) -> None:
+        if self._lead is not None and 0 in self._runs:
+            self._lead.drop(segment)
+            self._runs[0].hold(self._lead.is_reached)
 
     def _finish_reason(self, chunk: stage_pb2.Chunk) -> FinishReason:
         if chunk.finish_reason == stage_pb2.FINISH_REASON_CANCELLED:

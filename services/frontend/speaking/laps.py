@@ -29,6 +29,8 @@ class PipelineLimits:
     """A stream that waits longer for text gives its slots back."""
     client_lead_seconds: float = 30.0
     """Audio that may wait for the client before the stages have to wait."""
+    stage_lead_seconds: float = 8.0
+    """How far the first stage may be ahead of the sound that the last one has given."""
     client_stall_seconds: float = 60.0
     """A client that takes nothing for so long while the stages wait is given up."""
     open_retry_seconds: float = 2.0
@@ -139,6 +141,7 @@ class Laps:
                     lease,
                     idle_seconds=self._limits.text_idle_seconds,
                     window=self._limits.chunk_window,
+                    lead_seconds=self._limits.stage_lead_seconds,
                 )
                 await self._lap.run()
             except OverloadedError:

@@ -59,6 +59,8 @@ class StageRun:
         self._window = window
         self._outgoing: asyncio.Queue[stage_pb2.RunRequest | None] = asyncio.Queue()
         self._received: deque[stage_pb2.Chunk] = deque()
+        self._is_held = False
+        self._owed = 0
         self._credit = 0
         self._has_done = False
         self._is_done = False
@@ -108,11 +110,17 @@ class StageRun:
             await self._wakeup.until(lambda: bool(self._received) or self._is_done or self._failure is not None)
             if self._received:
                 yield self._received.popleft()
-                self._grant(1)
+                self._owed += 1
+                self._pay()
             elif self._is_done:
                 return
             else:
                 self._check()
+
+    def hold(self, is_held: bool) -> None:
+        """Withhold the credit for chunks that are taken from now on, or give what was withheld."""
+        self._is_held = is_held
+        self._pay()
 
     async def close(self) -> None:
         """Leave at once; before Done this cancels the call, which frees the worker's slot."""
@@ -127,6 +135,11 @@ class StageRun:
     def _send(self, request: stage_pb2.RunRequest) -> None:
         if not self._has_done:
             self._outgoing.put_nowait(request)
+
+    def _pay(self) -> None:
+        if self._owed and not self._is_held:
+            self._grant(self._owed)
+            self._owed = 0
 
     def _grant(self, chunks: int) -> None:
         self._send(stage_pb2.RunRequest(credit=stage_pb2.Credit(chunks=chunks)))

@@ -79,8 +79,9 @@ class Pipeline:
         return self.pools[0].about.text.max_tokens_per_segment
 
     @property
-    def default_policy(self) -> stage_pb2.Policy:
-        return self.pools[0].about.default_policy
+    def policies(self) -> Sequence[stage_pb2.Policy]:
+        """The streaming policies, the default one first."""
+        return self.pools[0].about.policies
 
     @property
     def missing(self) -> list[str]:

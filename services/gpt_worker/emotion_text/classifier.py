@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from services.common.checkpoint import CheckpointError
 from services.gpt_worker.emotion_text.answer import weights_of
@@ -67,6 +66,9 @@ def load_classifier(directory: Path, device: torch.device) -> EmotionClassifier 
     """
     if not directory.is_dir():
         return None
+    # Seconds to import, for a model that most checkpoints come without.
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
@@ -80,6 +82,8 @@ def load_classifier(directory: Path, device: torch.device) -> EmotionClassifier 
 
 def _greedy(published: Any, tokenizer: Any) -> Any:
     """The model's own way to end an answer, without its sampling: the same text must give the same emotion."""
+    from transformers import GenerationConfig  # noqa: PLC0415
+
     ends = published.eos_token_id if published.eos_token_id is not None else tokenizer.eos_token_id
     pad = published.pad_token_id if published.pad_token_id is not None else tokenizer.pad_token_id
     return GenerationConfig(do_sample=False, max_new_tokens=MAX_ANSWER_TOKENS, eos_token_id=ends, pad_token_id=pad)

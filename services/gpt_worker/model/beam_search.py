@@ -15,7 +15,7 @@ from torch import Tensor
 
 from services.gpt_worker.model.kv_cache import KeyValueCache
 from services.gpt_worker.model.logits import SamplingOptions, penalise_repetition, warp
-from services.gpt_worker.model.sampling import PREFIX_ID, invert, probabilities, uniforms
+from services.gpt_worker.model.sampling import PREFIX_ID, UniformStream, invert, probabilities
 from services.gpt_worker.model.unified_voice import UnifiedVoice, code_position
 
 BEAMS = 2
@@ -101,7 +101,7 @@ def _candidates(
     """The 2K continuations of this step, best first, as (total score, beam, code)."""
     flat, count = scores.flatten(), 2 * options.num_beams
     if options.do_sample:
-        drawn = _draw_distinct(flat, uniforms(seed, segment, BEAMS, index, count))
+        drawn = _draw_distinct(flat, UniformStream(seed, segment, BEAMS).at(index, count))
         drawn = drawn[flat[drawn].argsort(descending=True, stable=True)]
     else:
         drawn = flat.topk(count).indices
@@ -111,7 +111,7 @@ def _candidates(
 
 def _draw_distinct(scores: Tensor, uniform: NDArray[np.float64]) -> Tensor:
     """Draw ids without replacement, one per number; when none is left, the best remaining."""
-    weights = probabilities(scores)
+    weights = probabilities(scores.numpy())
     drawn: list[int] = []
     for number in uniform:
         if weights.any():

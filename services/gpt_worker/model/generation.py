@@ -38,10 +38,10 @@ def generate(
         options, vocabulary=dimensions.codes, start_code=dimensions.start_code, seed=seed, segment=segment
     )
     step = model.prefill(prefix, cache, row=0)
-    steps, codes = [step], [chooser.choose(step.logits)]
+    steps, codes = [step], [chooser.choose(step.logits.detach().cpu().numpy())]
     while codes[-1] != dimensions.stop_code and len(codes) < options.max_codes:
         step = model.decode_step(codes[-1], code_position(len(codes), positions), cache, row=0)
         steps.append(step)
-        codes.append(chooser.choose(step.logits))
+        codes.append(chooser.choose(step.logits.detach().cpu().numpy()))
     latents, logits = (torch.stack(rows) for rows in zip(*((s.latent, s.logits) for s in steps), strict=True))
     return Generation(codes, latents, logits)

@@ -6,13 +6,15 @@ Letters: N samples, T semantic frames, W semantic width, S style width, D model 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from services.common.checkpoint import CheckpointConfig, CheckpointError, CheckpointFiles
+from services.common.stage.settings import VoiceEncoders
+from services.common.voice_networks import VoiceNetworks
 from services.common.weights import load_into, read_state, read_tensor
 from services.gpt_worker.model import emotion, features
 from services.gpt_worker.model.dimensions import GptDimensions
@@ -46,6 +48,14 @@ class VoiceConditions:
     emotion_rows: Tensor  # (8, D)
 
 
+@dataclass(frozen=True)
+class VoiceSide:
+    """What only a new voice needs, as two loads: few steps need both."""
+
+    encoder: VoiceNetworks
+    conditioners: VoiceNetworks
+
+
 class GptStageModel:
     """Encoder, conditioners and GPT of one checkpoint on one device. Not thread-safe."""
 
@@ -56,6 +66,7 @@ class GptStageModel:
         speaker_matrix: Tensor,
         emotion_matrix: Tensor,
         emotion_groups: Sequence[int],
+        voice_side: VoiceSide | None = None,
     ) -> None:
         self.voice = voice
         self.encoder = encoder
@@ -63,6 +74,7 @@ class GptStageModel:
         self._emotion_matrix = emotion_matrix  # (rows, D)
         self._groups = tuple(emotion_groups)
         self.device = speaker_matrix.device
+        self._side = voice_side or _all_at_hand(self.device)
 
     @torch.inference_mode()
     def voice_features(self, audio_22k: Tensor) -> dict[str, Tensor]:
@@ -74,9 +86,10 @@ class GptStageModel:
     def emotion_features(self, audio_16k: Tensor) -> Tensor:
         """Semantic embeddings (T, W) of audio (N,) at 16 kHz: the emotion route from there on."""
         rows, mask = features.semantic_features(audio_16k.float().cpu().numpy())
-        inputs = torch.from_numpy(rows)[None].to(self.device)
-        embedded: Tensor = self.encoder(inputs, torch.from_numpy(mask)[None].to(self.device))
-        return embedded[0]
+        with self._side.encoder.at_hand() as device:
+            inputs = torch.from_numpy(rows)[None].to(device)
+            embedded: Tensor = self.encoder(inputs, torch.from_numpy(mask)[None].to(device))
+        return embedded[0].to(self.device)
 
     @torch.inference_mode()
     def condition(self, spk_cond: Tensor, emo_cond: Tensor, style: Tensor) -> VoiceConditions:
@@ -87,17 +100,21 @@ class GptStageModel:
             emo_cond: (T, W), from `emotion_features` of the same recording.
             style: (S,).
         """
+        with self._side.conditioners.at_hand() as device:
+            speaker_latents = self.voice.speaker_latents(spk_cond.to(device)[None])[0].to(self.device)
+            speaker_emovec, self_emovec = self.recording_emovec(spk_cond), self.recording_emovec(emo_cond)
         return VoiceConditions(
-            speaker_latents=self.voice.speaker_latents(spk_cond.to(self.device)[None])[0],
-            speaker_emovec=self.recording_emovec(spk_cond),
-            self_emovec=self.recording_emovec(emo_cond),
+            speaker_latents=speaker_latents,
+            speaker_emovec=speaker_emovec,
+            self_emovec=self_emovec,
             emotion_rows=emotion.emotion_rows(self._emotion_matrix, self._groups, self.row_indices(style)),
         )
 
     @torch.inference_mode()
     def recording_emovec(self, emo_cond: Tensor) -> Tensor:
         """Emotion vector (D,) of semantic embeddings (T, W)."""
-        return self.voice.emotion_vector(emo_cond.to(self.device)[None])[0]
+        with self._side.conditioners.at_hand() as device:
+            return self.voice.emotion_vector(emo_cond.to(device)[None])[0].to(self.device)
 
     def row_indices(self, style: Tensor) -> list[int]:
         """Which row of each emotion's group is nearest to a style (S,)."""
@@ -135,21 +152,48 @@ class GptStageModel:
         return self.voice.conditioning(conditions.speaker_latents[None], emovec[None])
 
 
+def _all_at_hand(device: torch.device) -> VoiceSide:
+    """Of networks that were loaded to where they are used, and stay there."""
+    stay = VoiceNetworks([], place="device", device=device, restore=lambda: None)
+    return VoiceSide(stay, stay)
+
+
 def load_gpt_stage(
-    files: CheckpointFiles, config: CheckpointConfig, device: torch.device | str = "cpu"
+    files: CheckpointFiles,
+    config: CheckpointConfig,
+    device: torch.device | str = "cpu",
+    voice_encoders: VoiceEncoders = "device",
 ) -> GptStageModel:
     """Load the stage in float32.
+
+    Args:
+        files: the checkpoint.
+        config: its config.yaml.
+        device: where the GPT computes.
+        voice_encoders: where the networks live that only a new voice needs.
 
     Raises:
         CheckpointError: naming missing files, or missing, unknown and misshapen tensors.
     """
     files.require(*FILES)
+    device = torch.device(device)
+    voice, encoder = load_unified_voice(files, config).to(device), load_semantic_encoder(files, config)
+    conditioners = _conditioners(voice)
+
+    def place(networks: Sequence[nn.Module], restore: Callable[[], None]) -> VoiceNetworks:
+        return VoiceNetworks(networks, place=voice_encoders, device=device, restore=restore)
+
+    side = VoiceSide(
+        place([encoder], lambda: fill_semantic_encoder(encoder, files)),
+        place(list(conditioners.values()), lambda: fill_conditioners(conditioners, files)),
+    )
     return GptStageModel(
-        load_unified_voice(files, config).to(device),
-        load_semantic_encoder(files, config).to(device),
+        voice,
+        encoder,
         read_tensor(files.speaker_matrix).to(device),
         read_tensor(files.emotion_matrix).to(device),
         config.emo_num,
+        side,
     )
 
 
@@ -161,6 +205,27 @@ def load_unified_voice(files: CheckpointFiles, config: CheckpointConfig) -> Unif
     return voice.eval()
 
 
+def _conditioners(voice: UnifiedVoice) -> dict[str, nn.Module]:
+    """The parts of the GPT's file that only a new voice needs, by the beginning of their tensors' names."""
+    names = (
+        "conditioning_encoder",
+        "perceiver_encoder",
+        "emo_conditioning_encoder",
+        "emo_perceiver_encoder",
+        "emovec_layer",
+        "emo_layer",
+    )
+    return {name: voice.get_submodule(name) for name in names}
+
+
+def fill_conditioners(conditioners: Mapping[str, nn.Module], files: CheckpointFiles) -> None:
+    """Read their weights again; the file is mapped, so only their share of it is read."""
+    state = read_state(files.gpt)
+    for name, module in conditioners.items():
+        own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+        load_into(module, own, source=str(files.gpt), ignore=_IGNORED_GPT)
+
+
 def load_semantic_encoder(files: CheckpointFiles, config: CheckpointConfig) -> SemanticEncoder:
     """Load the layers up to `semantic_encoder.layer`, and the statistics of their output."""
     layer = config.semantic_encoder.layer
@@ -170,12 +235,19 @@ def load_semantic_encoder(files: CheckpointFiles, config: CheckpointConfig) -> S
             f"{files.config}: semantic_encoder.layer {layer}, but {files.w2v_bert_config} "
             f"has {settings['num_hidden_layers']} layers"
         )
-    state = read_state(files.w2v_bert)
-    dropped = tuple(f"encoder.layers.{index}." for index in range(layer, settings["num_hidden_layers"]))
-    kept = {name: value for name, value in state.items() if not name.startswith(dropped)}
-    stats = read_state(files.semantic_stats)
     with torch.device("meta"):
         encoder = SemanticEncoder(settings, layer)
+    fill_semantic_encoder(encoder, files)
+    return encoder.eval()
+
+
+def fill_semantic_encoder(encoder: SemanticEncoder, files: CheckpointFiles) -> None:
+    """Read its weights, without those of the layers above it."""
+    config = encoder.encoder.config
+    stored = json.loads(files.w2v_bert_config.read_text(encoding="utf-8"))["num_hidden_layers"]
+    dropped = tuple(f"encoder.layers.{index}." for index in range(config.num_hidden_layers, stored))
+    state = read_state(files.w2v_bert)
+    kept = {name: value for name, value in state.items() if not name.startswith(dropped)}
+    stats = read_state(files.semantic_stats)
     load_into(encoder.encoder, kept, source=str(files.w2v_bert), ignore=UNUSED_TENSORS)
     encoder.set_statistics(stats["mean"], stats["var"])
-    return encoder.eval()

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 
 UNUSED_TENSORS = ("masked_spec_embed", "adapter\\..*", ".*num_batches_tracked")
 """Patterns of tensors in the published file that the truncated encoder does not use."""
@@ -27,6 +26,9 @@ class SemanticEncoder(nn.Module):
             layer: number of layers kept; layers above it are never computed.
         """
         super().__init__()
+        # Here, so that what needs no encoder (a worker's engine, a benchmark) needs no such library.
+        from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel  # noqa: PLC0415
+
         config = Wav2Vec2BertConfig(**{**encoder_config, "num_hidden_layers": layer})
         # Masking is a training aid; switching it off keeps masked_spec_embed out of the module.
         config.update({"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "apply_spec_augment": False})

@@ -1,31 +1,26 @@
 """The GPT-2 trunk (§6.4): no position table of its own, final LayerNorm included.
 
 Letters: B batch, T positions, H heads, d head width, D width. `forward` serves training and whole
-sequences; `extend` and `extend_rows` continue sequences whose past is in a cache.
+sequences; `extend` and `extend_rows` continue sequences whose past is in a cache. Between the linear
+layers everything is float32, on GPUs in half precision the attention too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from services.gpt_worker.model.kv_cache import KeyValueCache, bucketed
+from services.gpt_worker.model.kv_cache import KeyValueCache, LayerPast
+from services.gpt_worker.model.linear import InOutLinear, converted
 
 _INITIAL_STD = 0.02
 
-
-class InOutLinear(nn.Module):
-    """A linear layer that stores its weight as (in, out), as GPT-2 checkpoints do."""
-
-    def __init__(self, inputs: int, outputs: int, std: float = _INITIAL_STD) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(inputs, outputs).normal_(std=std))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight)
-        return flat.view(*x.shape[:-1], -1)
+Extend = Callable[[Tensor, LayerPast, int, Tensor], Tensor]
+"""Takes new positions (T, D) of a row, the row's past, its length and the mask (T, readable); gives (T, D)."""
 
 
 class SelfAttention(nn.Module):
@@ -42,10 +37,7 @@ class SelfAttention(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Mix values; `mask` is True where a query may look, None means causal. Gives (B, T, D)."""
-        if mask is not None and query.shape[2] == 1 and not query.is_cuda:
-            mixed = _attend_one(query, key, value, mask)
-        else:
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         y: Tensor = self.c_proj(mixed.transpose(1, 2).flatten(2))
         return y
 
@@ -80,6 +72,30 @@ class Block(nn.Module):
         y: Tensor = x + self.mlp(self.ln_2(x))
         return y
 
+    def bound(self) -> Extend:
+        """What appends positions to one row, with its modules and weights looked up once.
+
+        Looking them up costs as much as the arithmetic of a small model. The fused attention of torch 2.13 splits
+        one query's keys over the threads, so that two workers with different numbers of cores would continue one
+        stream differently; the sums of these products do not.
+        """
+        norm_1, norm_2 = _bound_norm(self.ln_1), _bound_norm(self.ln_2)
+        project, mix = self.attn.c_attn.forward, self.attn.c_proj.forward
+        widen, narrow = self.mlp.c_fc.forward, self.mlp.c_proj.forward
+        heads = self.attn.heads
+        scale = (self.ln_1.normalized_shape[0] // heads) ** -0.5
+
+        def extend(x: Tensor, past: LayerPast, start: int, mask: Tensor) -> Tensor:
+            count = len(x)
+            projected = project(norm_1(x)).view(count, 3, heads, -1).permute(1, 2, 0, 3)  # (3, H, T, d)
+            past.store.narrow(2, start, count).copy_(projected[1:])
+            scores = torch.baddbmm(mask, projected[0], past.keys, alpha=scale)
+            mixed = torch.bmm(scores.softmax(dim=-1), past.values)  # (H, T, d)
+            x = x + mix(mixed.transpose(0, 1).reshape(count, -1))
+            return x + narrow(F.gelu(widen(norm_2(x)), approximate="tanh"))
+
+        return extend
+
 
 class Transformer(nn.Module):
     def __init__(self, width: int, layers: int, heads: int) -> None:
@@ -88,18 +104,38 @@ class Transformer(nn.Module):
         output_std = _INITIAL_STD / (2 * layers) ** 0.5
         self.h = nn.ModuleList(Block(width, heads, output_std) for _ in range(layers))
         self.ln_f = nn.LayerNorm(width)
+        self.dtype = torch.float32
+        """Of keys and values."""
+        self._bound: list[Extend] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy binds weights of its own."""
+        return {**self.__dict__, "_bound": None}
+
+    def convert(self, mode: str) -> None:
+        """Keep the weights of the linear layers in a numeric mode, for good.
+
+        Raises:
+            CheckpointError: The device has no such arithmetic.
+        """
+        for parent in list(self.modules()):
+            for name, layer in parent.named_children():
+                if isinstance(layer, InOutLinear):
+                    setattr(parent, name, converted(layer, mode))
+        self._bound = None
+        if self.ln_f.weight.is_cuda and mode != "float32":
+            self.dtype = getattr(torch, mode)
 
     def new_cache(self, rows: int, max_length: int) -> KeyValueCache:
-        """Allocate a cache of the weights' device and type."""
-        weight = self.ln_f.weight
+        """Allocate a cache on the weights' device."""
         return KeyValueCache(
             rows=rows,
             layers=len(self.h),
             heads=self.heads,
             max_length=max_length,
             head_width=self.width // self.heads,
-            device=weight.device,
-            dtype=weight.dtype,
+            device=self.ln_f.weight.device,
+            dtype=self.dtype,
         )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -111,65 +147,43 @@ class Transformer(nn.Module):
         return y
 
     def extend(self, x: Tensor, cache: KeyValueCache, row: int) -> Tensor:
-        """Append x (1, t, D) to one row and return its hidden states (1, t, D).
+        """Append x (T, D) to one row and return its hidden states (T, D).
 
-        One position is attended over a length bucket with a mask, so that equal codes at equal
-        positions give equal bits whatever else runs and however often they are replayed.
+        Shapes follow from T and the row's own length alone, so that equal codes at equal positions give
+        equal bits whatever else runs and however often they are replayed.
         """
-        past, count = cache.lengths[row], x.shape[1]
-        reached = past + count
-        readable = bucketed(reached) if count == 1 else reached
-        mask = _past_mask(past, count, readable, x.device)
-        for index, block in enumerate(self.h):
-            assert isinstance(block, Block)
-            query, key, value = block.project(x)
-            cache.write(row, index, past, key[0], value[0])
-            keys, values = cache.read(row, index, readable)
-            x = block.mix(x, query, keys[None], values[None], mask)
-        cache.lengths[row] = reached
+        past, count = cache.lengths[row], len(x)
+        layers, mask = cache.layers(row, past + count), cache.mask(past, count)
+        self._bound = self._bound or [block.bound() for block in self.h if isinstance(block, Block)]
+        for extend, layer in zip(self._bound, layers, strict=True):
+            x = extend(x, layer, past, mask)
+        cache.lengths[row] = past + count
         y: Tensor = self.ln_f(x)
         return y
 
-    def extend_rows(self, x: Tensor, cache: KeyValueCache, past: Tensor, readable: int) -> Tensor:
-        """Append one position to each of the first B rows at once, for accelerators.
+    def extend_rows(self, x: Tensor, cache: KeyValueCache, rows: Tensor, past: Tensor, readable: int) -> Tensor:
+        """Append one position to each of B rows at once, for accelerators.
 
         All shapes are fixed and no length is read on the host, so that it can be captured as a
-        CUDA graph. The caller keeps `cache.lengths`; a row that must not move is given its present
-        length, and what is written there is overwritten later.
+        CUDA graph. The caller keeps `cache.lengths`.
 
         Args:
-            x: (B, 1, D).
+            x: (B, D).
+            rows: (B,) int64, rows of the cache in any order.
             past: (B,) int64, positions already in each row.
-            readable: positions to read, a multiple of the bucket above every `past`.
+            readable: positions to read, above every `past`.
         """
-        batch = torch.arange(x.shape[0], device=x.device)
-        mask = torch.arange(readable, device=x.device) <= past[:, None]
+        mask = (torch.arange(readable, device=x.device) <= past[:, None])[:, None, None]  # (B, 1, 1, readable)
         for index, block in enumerate(self.h):
             assert isinstance(block, Block)
-            query, key, value = block.project(x)
-            cache.keys[batch, index, :, past] = key[:, :, 0]
-            cache.values[batch, index, :, past] = value[:, :, 0]
-            keys = cache.keys[: len(batch), index, :, :readable]
-            values = cache.values[: len(batch), index, :, :readable]
-            x = block.mix(x, query, keys, values, mask[:, None, None])
+            query, key, value = block.project(x[:, None])
+            cache.store[rows, index, :, :, past] = torch.stack([key, value], dim=1)[:, :, :, 0]
+            keys, values = cache.store[:, index, :, :, :readable].index_select(0, rows).unbind(1)
+            x = block.mix(x[:, None], query, keys, values, mask)[:, 0]
         y: Tensor = self.ln_f(x)
         return y
 
 
-def _attend_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """Attention of one position, (B, H, 1, d), in steps whose sums do not depend on the thread count.
-
-    The fused kernel of torch 2.13 splits one query's keys over the threads, so that two workers
-    with different numbers of cores would continue one stream differently.
-    """
-    scores = (query @ key.mT) * query.shape[-1] ** -0.5
-    mixed: Tensor = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ value
-    return mixed
-
-
-def _past_mask(past: int, count: int, readable: int, device: torch.device) -> Tensor | None:
-    """True where new position i may look: positions 0 .. past + i. Shape (1, 1, count, readable)."""
-    if past == 0 and readable == count:
-        return None
-    last = torch.arange(past, past + count, device=device)[:, None]
-    return (torch.arange(readable, device=device) <= last)[None, None]
+def _bound_norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+    shape, weight, bias, eps = list(norm.normalized_shape), norm.weight, norm.bias, norm.eps
+    return lambda x: torch.layer_norm(x, shape, weight, bias, eps)

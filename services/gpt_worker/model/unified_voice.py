@@ -124,30 +124,32 @@ class UnifiedVoice(nn.Module):
     def prefill(self, prefix: Tensor, cache: KeyValueCache, row: int) -> StepOutput:
         """Start a row from its prefix (1, P, D)."""
         cache.reset(row)
-        return self._step_output(self.gpt.extend(prefix, cache, row))
+        return self.extend(prefix[0], cache, row)
+
+    def extend(self, x: Tensor, cache: KeyValueCache, row: int) -> StepOutput:
+        """Append embedded positions (T, D) to a row; what comes of the last one."""
+        return self._step_output(self.gpt.extend(x, cache, row))
 
     def decode_step(self, code: int, position: int, cache: KeyValueCache, row: int) -> StepOutput:
         """Append one code, at a position row from `code_position`, to one row of the cache."""
-        token = torch.tensor([[code]], device=self.mel_head.weight.device)
-        return self._step_output(self.gpt.extend(self.embed_codes(token, position), cache, row))
+        embedded = self.mel_embedding.weight[code] + self.mel_pos_embedding(position, position + 1)
+        return self.extend(embedded, cache, row)
 
-    def decode_rows(
-        self, codes: Tensor, positions: Tensor, cache: KeyValueCache, past: Tensor, readable: int
-    ) -> tuple[Tensor, Tensor]:
-        """Append one code to each of the first B rows at once; see `Transformer.extend_rows`.
+    def decode_rows(self, inputs: Tensor, cache: KeyValueCache, readable: int) -> Tensor:
+        """Append one code to each of B rows at once; see `Transformer.extend_rows`.
 
         Args:
-            codes: (B,).
-            positions: (B,), position rows.
-            past: (B,), positions already in each row.
+            inputs: (4, B) int64: codes, their position rows, rows of the cache, positions already in each.
+            cache: of the rows.
             readable: positions to read.
 
         Returns:
-            logits (B, V) and latents (B, D).
+            (B, V + D) float32, logits and latents side by side, so that one copy brings them to the host.
         """
+        codes, positions, rows, past = inputs.unbind()
         embedded = self.mel_embedding(codes) + self.mel_pos_embedding.emb(positions)
-        latents = self.final_norm(self.gpt.extend_rows(embedded[:, None], cache, past, readable)[:, 0])
-        return self._scores(latents), latents
+        latents = self.final_norm(self.gpt.extend_rows(embedded, cache, rows, past, readable)).float()
+        return torch.cat([self.mel_head(latents), latents], dim=1)
 
     def forward(self, conds: Tensor, text: Tensor, codes: Tensor, text_mask: Tensor | None = None) -> SequenceOutput:
         """Run whole sequences with teacher-forced codes, positions as in training.
@@ -183,14 +185,8 @@ class UnifiedVoice(nn.Module):
         return code_hidden[0, : len(codes)]
 
     def _step_output(self, hidden: Tensor) -> StepOutput:
-        latent = self.final_norm(hidden[0, -1])
-        return StepOutput(self._scores(latent), latent)
-
-    def _scores(self, latents: Tensor) -> Tensor:
-        """Logits in float32 under autocast too: rounded to half precision, different codes would score alike."""
-        with torch.autocast(latents.device.type, enabled=False):
-            scores: Tensor = self.mel_head(latents.float())
-        return scores
+        latent = self.final_norm(hidden[-1])
+        return StepOutput(self.mel_head(latent), latent)
 
 
 def _padded_text_mask(text_mask: Tensor, before: int, after: int) -> Tensor:

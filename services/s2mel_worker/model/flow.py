@@ -1,6 +1,8 @@
 """Conditional flow matching: Euler steps with classifier-free guidance, and their start noise (§7.3).
 
-The noise is an argument, so that the flow is a function of its inputs. Letters: B batch, T frames, M bins.
+The solver here is the published one, for training and as a yardstick; workers go step by step (`trajectory`) with
+the same network made fast (`velocity`). The noise is an argument, so that the flow is a function of its inputs.
+Letters: B batch, T frames, M bins.
 """
 
 from __future__ import annotations

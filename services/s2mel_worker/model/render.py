@@ -1,4 +1,4 @@
-"""From codes to mel: one window of a stream, several at once, or a whole segment (design §6).
+"""From codes to mel: what a window of a stream, or a whole segment, is rendered from (design §6).
 
 Nothing here knows which window comes next or whose it is. Letters: T frames, M mel bins, C condition width,
 N codes, L latent width.
@@ -6,7 +6,6 @@ N codes, L latent width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from services.s2mel_worker.model.flow import frame_noise
 from services.s2mel_worker.model.length_regulator import streaming_map
 from services.s2mel_worker.model.stage import S2MelStageModel, Voice
+from services.s2mel_worker.model.trajectory import Clock, Trajectory
 from services.s2mel_worker.model.windows import Window
 
 
@@ -28,6 +28,10 @@ class Prompt:
     """(Tp, C)"""
     mel: Tensor
     """(Tp, M)"""
+
+    @property
+    def num_bytes(self) -> int:
+        return self.style.nbytes + self.condition.nbytes + self.mel.nbytes
 
 
 @dataclass(frozen=True)
@@ -46,62 +50,58 @@ class WindowJob:
     segment: int
 
 
+def whole_prompt(voice: Voice) -> Prompt:
+    """All of a voice, as published renders see it."""
+    return Prompt(voice["style"], voice["prompt_condition"], voice["prompt_mel"])
+
+
 def cut_prompt(model: S2MelStageModel, voice: Voice, seconds: float) -> Prompt:
     """The first `seconds` of a voice; the condition of a shorter prompt is made from its own codes."""
     mel, codes = voice["prompt_mel"], voice["prompt_codes"]
     audio = model.config.s2mel.preprocess_params
     num_frames = max(1, int(seconds * audio.sr / audio.spect_params.hop_length))
     if num_frames >= len(mel):
-        return Prompt(voice["style"], voice["prompt_condition"], mel)
+        return whole_prompt(voice)
     num_codes = max(1, num_frames * len(codes) // len(mel))
     features = model.codec.vq2emb(codes[None, :num_codes])[0]
-    return Prompt(voice["style"], model.regulate_whole(features, num_frames), mel[:num_frames])
+    return Prompt(voice["style"], model.regulate_whole(features, num_frames), mel[:num_frames].clone())
 
 
-def render_window(
-    model: S2MelStageModel,
-    window: Window,
-    codes: Tensor,
-    latents: Tensor,
-    prefix_mel: Tensor,
-    prompt: Prompt,
-    *,
-    seed: int,
-    segment: int,
-    num_steps: int,
-    cfg_rate: float,
-) -> Tensor:
-    """Render one window; see `WindowJob` for the arguments. Returns its new frames (T, M)."""
-    job = WindowJob(window, codes, latents, prefix_mel, prompt, seed, segment)
-    return render_windows(model, [job], num_steps=num_steps, cfg_rate=cfg_rate)[0]
+def start_window(model: S2MelStageModel, job: WindowJob, clock: Clock, cfg_rate: float) -> Trajectory:
+    """Everything of a window's render that comes before its first step.
 
-
-def render_windows(
-    model: S2MelStageModel, jobs: Sequence[WindowJob], *, num_steps: int, cfg_rate: float
-) -> list[Tensor]:
-    """Render windows of any lengths in one padded batch; each equals its own render to rounding.
-
-    Returns:
-        the new frames of each job, (T, M).
+    The trajectory's frames are the window's new ones and its look-ahead.
 
     Raises:
-        ValueError: if a job's tensors do not fit its window, or it adds no frame.
+        ValueError: if the job's tensors do not fit its window, or it adds no frame.
     """
-    for job in jobs:
-        _check(job)
-    conditions = model.regulate_batch(
-        [model.features(job.codes, job.latents) for job in jobs],
-        [streaming_map(job.window.prefix_start, len(job.codes), job.window.duration_factor) for job in jobs],
+    _check(job)
+    window, prompt = job.window, job.prompt
+    index = streaming_map(window.prefix_start, len(job.codes), window.duration_factor)
+    mu = model.regulate(model.features(job.codes, job.latents), index)
+    return model.trajectory(
+        clock,
+        torch.cat((prompt.condition, mu)),
+        torch.cat((prompt.mel, job.prefix_mel)),
+        prompt.style,
+        _noise(job, len(mu)).to(mu.device),
+        cfg_rate,
     )
-    mels = model.flow_batch(
-        [torch.cat((job.prompt.condition, mu)) for job, mu in zip(jobs, conditions, strict=True)],
-        [torch.cat((job.prompt.mel, job.prefix_mel)) for job in jobs],
-        [job.prompt.style for job in jobs],
-        [_noise(job, len(mu)).to(mu.device) for job, mu in zip(jobs, conditions, strict=True)],
-        num_steps=num_steps,
-        cfg_rate=cfg_rate,
-    )
-    return [mel[: job.window.num_frames] for job, mel in zip(jobs, mels, strict=True)]
+
+
+def start_whole(
+    model: S2MelStageModel,
+    codes: Tensor,
+    latents: Tensor,
+    prompt: Prompt,
+    noise: Tensor,
+    clock: Clock,
+    cfg_rate: float,
+    duration_factor: float = 1.0,
+) -> Trajectory:
+    """Begin a whole segment as published: codes (N,), latents (N, L), noise (T, M)."""
+    condition = torch.cat((prompt.condition, model.cond(codes, latents, duration_factor)))
+    return model.trajectory(clock, condition, prompt.mel, prompt.style, noise, cfg_rate)
 
 
 def render_whole(

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from services.common.checkpoint import CheckpointConfig
+from services.common.voice_networks import VoiceNetworks
 from services.s2mel_worker.model.campplus import CamPlus, Dimensions
 from services.s2mel_worker.model.codec import SemanticCodec
 from services.s2mel_worker.model.fbank import kaldi_fbank
 from services.s2mel_worker.model.flow import Flow
+from services.s2mel_worker.model.frames import Span
 from services.s2mel_worker.model.length_regulator import LengthRegulator, whole_map
 from services.s2mel_worker.model.mel import log_mel
+from services.s2mel_worker.model.solver import Solver
+from services.s2mel_worker.model.stepping import OneByOne
+from services.s2mel_worker.model.trajectory import Clock, Trajectory
+from services.s2mel_worker.model.velocity import VelocityNetwork
 from services.s2mel_worker.model.windows import frames_of
 
 GPT_LAYER_WIDTHS = (256, 128)
@@ -53,10 +58,13 @@ class S2MelStageModel(nn.Module):
         widths = (config.gpt.model_dim, *latent_widths, config.s2mel.length_regulator.in_channels)
         self.gpt_layer = nn.Sequential(*(nn.Linear(inner, outer) for inner, outer in pairwise(widths)))
         self.cfm = Flow.from_config(config.s2mel)
+        self._velocity: VelocityNetwork | None = None
+        self.voice_networks: VoiceNetworks | None = None
+        """Brings style network and codec encoder to where `prompt` finds them; None where they stay in place."""
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        return next(self.gpt_layer.parameters()).device
 
     def prompt(self, audio_22k: Tensor, audio_16k: Tensor, spk_cond: Tensor) -> Voice:
         """Encode a recording.
@@ -67,8 +75,10 @@ class S2MelStageModel(nn.Module):
             spk_cond: (Tw, D) its normalised semantic features, made by the GPT stage.
         """
         bank = kaldi_fbank(audio_16k.flatten(), self.campplus.dimensions.num_bins)
-        style = self.campplus((bank - bank.mean(0))[None])[0]
-        codes, features = self.codec.quantize(spk_cond.flatten(0, -2)[None])
+        with self.voice_networks.at_hand() if self.voice_networks else nullcontext(self.device) as device:
+            style = self.campplus((bank - bank.mean(0))[None].to(device))[0].to(self.device)
+            encoded = self.codec.encode(spk_cond.flatten(0, -2)[None].to(device)).to(self.device)
+        codes, features = self.codec.table(encoded.transpose(1, 2))
         mel = log_mel(audio_22k.flatten(), self.config.s2mel.preprocess_params)
         return Voice(
             style=style,
@@ -88,9 +98,19 @@ class S2MelStageModel(nn.Module):
 
     def regulate_whole(self, features: Tensor, num_frames: int) -> Tensor:
         """Stretch features (N, D) over `num_frames` frames: (num_frames, C)."""
-        index = whole_map(len(features), num_frames).to(features.device)
-        y: Tensor = self.length_regulator(features[None], index[None])
-        return y[0]
+        return self.regulate(features, whole_map(len(features), num_frames))
+
+    @property
+    def velocity(self) -> VelocityNetwork:
+        """The flow's network as it is served; made at the first call, in float32 unless `serve` says otherwise."""
+        if self._velocity is None:
+            self._velocity = VelocityNetwork(self.cfm.estimator)
+        return self._velocity
+
+    def serve(self, dtype: torch.dtype) -> None:
+        """Compute the flow in `dtype` from now on, and give up the network that it is made from."""
+        self._velocity = VelocityNetwork(self.cfm.estimator, dtype)
+        del self.cfm
 
     def flow(
         self,
@@ -101,7 +121,7 @@ class S2MelStageModel(nn.Module):
         num_steps: int,
         cfg_rate: float,
     ) -> Tensor:
-        """Continue a mel.
+        """Continue a mel, from beginning to end, in equal Euler steps.
 
         Args:
             condition: (Tk + T, C) of all frames.
@@ -114,50 +134,25 @@ class S2MelStageModel(nn.Module):
         Returns:
             (T, M) the frames behind the known ones.
         """
-        return self.flow_batch([condition], [known_mel], [style], [noise], num_steps=num_steps, cfg_rate=cfg_rate)[0]
+        clock = Clock.of(self.velocity, Solver(num_steps))
+        render = self.trajectory(clock, condition, known_mel, style, noise, cfg_rate)
+        stepper = OneByOne(self.velocity)
+        while not render.is_done:
+            stepper.advance([render])
+        return render.mel
 
-    def flow_batch(
-        self,
-        conditions: Sequence[Tensor],
-        known_mels: Sequence[Tensor],
-        styles: Sequence[Tensor],
-        noises: Sequence[Tensor],
-        *,
-        num_steps: int,
-        cfg_rate: float,
-    ) -> list[Tensor]:
-        """Continue several mels of any lengths in one padded batch; see `flow` for one item."""
-        known_lengths = [len(mel) for mel in known_mels]
-        lengths = [len(condition) for condition in conditions]
-        pairs = list(zip(known_mels, noises, strict=True))
-        starts = [torch.cat((torch.zeros_like(mel), noise)) for mel, noise in pairs]
-        prompts = [torch.cat((mel, torch.zeros_like(noise))) for mel, noise in pairs]
-        out: Tensor = self.cfm(
-            pad_sequence(starts, batch_first=True).transpose(1, 2),
-            pad_sequence(prompts, batch_first=True).transpose(1, 2),
-            torch.tensor(known_lengths, device=self.device),
-            pad_sequence(list(conditions), batch_first=True),
-            torch.stack(list(styles)),
-            self._ragged(lengths),
-            num_steps=num_steps,
-            cfg_rate=cfg_rate,
-        )
-        rows = zip(out.transpose(1, 2), known_lengths, lengths, strict=True)
-        return [row[first:last] for row, first, last in rows]
+    def trajectory(
+        self, clock: Clock, condition: Tensor, known_mel: Tensor, style: Tensor, noise: Tensor, cfg_rate: float
+    ) -> Trajectory:
+        """Begin to continue a mel; arguments as in `flow`."""
+        network = self.velocity
+        span = Span(len(condition), len(known_mel), network.reach)
+        return Trajectory(clock, network.condition(known_mel, condition, style), noise, span, cfg_rate)
 
-    def regulate_batch(self, features: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
-        """Regulate items (N, D) by their index maps (T,) in one padded batch: (T, C) each."""
-        lengths = [len(index) for index in maps]
-        regulated: Tensor = self.length_regulator(
-            pad_sequence(list(features), batch_first=True),
-            pad_sequence([index.to(self.device) for index in maps], batch_first=True),
-            self._ragged(lengths),
-        )
-        return [row[:length] for row, length in zip(regulated, lengths, strict=True)]
-
-    def _ragged(self, lengths: Sequence[int]) -> Tensor | None:
-        """Lengths for the networks, or None where all are equal: an attention without masks is faster."""
-        return torch.tensor(lengths, device=self.device) if len(set(lengths)) > 1 else None
+    def regulate(self, features: Tensor, index: Tensor) -> Tensor:
+        """Features (N, D) to conditions (T, C) by an index map (T,)."""
+        y: Tensor = self.length_regulator(features[None], index.to(features.device)[None])
+        return y[0]
 
     def on_device(self, voice: Voice) -> Voice:
         """Bring a voice to where the weights are."""

@@ -42,6 +42,11 @@ class Window:
         """Frames before the first new one that the render sees."""
         return self.first_frame - frames_of(self.prefix_start, self.duration_factor)
 
+    @property
+    def look_ahead_frames(self) -> int:
+        """Frames behind the last new one that are rendered with it."""
+        return frames_of(self.look_ahead_stop, self.duration_factor) - self.first_frame - self.num_frames
+
 
 def frames_of(num_codes: int, duration_factor: float = 1.0) -> int:
     """Frames that the first `num_codes` codes of a segment own: each product is rounded to float32 (§7.1)."""
@@ -101,6 +106,17 @@ def next_window(
     if is_ended:
         return Window(start, num_codes_known, prefix_start, num_codes_known, True, duration_factor)
     return None
+
+
+def window_before(policy: Policy, start: int, duration_factor: float = 1.0) -> Window:
+    """The window that ends where the one that begins at code `start`, above 0, begins."""
+    for begin, stop in window_borders(policy, duration_factor):
+        if stop == start:
+            prefix_start = max(0, begin - policy.prefix_codes)
+            return Window(begin, stop, prefix_start, stop + policy.look_ahead_codes, False, duration_factor)
+        if stop > start:
+            break
+    raise ValueError(f"no window ends at code {start} under {policy}")
 
 
 def all_windows(policy: Policy, num_codes: int, duration_factor: float = 1.0) -> list[Window]:

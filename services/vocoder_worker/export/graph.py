@@ -20,6 +20,9 @@ OPSET = 18
 IR_VERSION = 9
 """The oldest that knows this opset, so that older runtimes read the file too."""
 
+_SINE_SCALE, _SINE_ROOT, _SINE_CENTRE, _SINE_WIDTH = -0.5520517, 0.97910381, 1.81154445, 1.59074948**2
+"""sin(πr) = scale·r·(r² - root)·((r² - centre)² + width) for r in [-1/2, 1/2]; its square is right to 9e-7."""
+
 Weights = Mapping[str, NDArray[np.float32]]
 
 
@@ -59,12 +62,10 @@ class _Writer:
         config, graph = self.config, self.graph
         axis = graph.constant("height", np.array([2]))
         x = self.convolution("conv_pre", graph.node("Unsqueeze", [mel, axis]), padding=3)
-        channels = config.initial_channels
         for n, (rate, kernel) in enumerate(zip(config.rates, config.up_kernels, strict=True)):
             x = self.transposed(f"ups.{n}.0", x, rate, (kernel - rate) // 2)
-            channels //= 2
-            x = self.stage(n, x, channels)
-        x = self.activation("activation_post", self.doubled(x, channels), channels)
+            x = self.stage(n, x)
+        x = self.activation("activation_post", x)
         x = self.convolution("conv_post", x, padding=3)
         if config.has_final_tanh:
             x = graph.node("Tanh", [x])
@@ -73,81 +74,90 @@ class _Writer:
             x = graph.node("Clip", [x, low, high])
         return graph.node("Squeeze", [x, axis])
 
-    def stage(self, number: int, x: str, channels: int) -> str:
-        """Mean of the blocks that run side by side; they share the doubling of their input."""
-        doubled = self.doubled(x, channels)
+    def stage(self, number: int, x: str) -> str:
+        """Mean of the blocks that run side by side."""
         width = len(self.config.kernels)
         total = ""
         for n, (kernel, dilations) in enumerate(zip(self.config.kernels, self.config.dilations, strict=True)):
-            y = self.block(f"resblocks.{number * width + n}", x, doubled, channels, kernel, dilations)
+            y = self.block(f"resblocks.{number * width + n}", x, kernel, dilations)
             total = self.graph.node("Add", [total, y]) if total else y
         share = self.graph.constant("share", np.array(1 / width, np.float32))
         return self.graph.node("Mul", [total, share])
 
-    def block(
-        self,
-        name: str,
-        x: str,
-        doubled: tuple[str, str],
-        channels: int,
-        kernel: int,
-        dilations: Sequence[int],
-    ) -> str:
+    def block(self, name: str, x: str, kernel: int, dilations: Sequence[int]) -> str:
         for n, dilation in enumerate(dilations):
-            phases = self.doubled(x, channels) if n else doubled
-            y = self.activation(f"{name}.activations.{2 * n}", phases, channels)
+            y = self.activation(f"{name}.activations.{2 * n}", x)
             y = self.convolution(f"{name}.convs1.{n}", y, (kernel - 1) * dilation // 2, dilation)
-            y = self.activation(f"{name}.activations.{2 * n + 1}", self.doubled(y, channels), channels)
+            y = self.activation(f"{name}.activations.{2 * n + 1}", y)
             y = self.convolution(f"{name}.convs2.{n}", y, kernel // 2)
             x = self.graph.node("Add", [x, y])
         return x
 
-    def doubled(self, x: str, channels: int) -> tuple[str, str]:
-        """Even and odd samples at twice the rate, low-passed; ends repeated."""
-        x = self.edges(x, 3, 3)
-        taps = 2 * self.weights["activation_post.upsample.filter"].reshape(-1)
-        # One zero tap each makes both phases read the same seven samples.
-        even = np.append(taps[1::2][::-1], 0)
-        odd = np.insert(taps[0::2][::-1], 0, 0)
-        return self.filtered(x, f"up_even{channels}", even, channels), self.filtered(
-            x, f"up_odd{channels}", odd, channels
-        )
+    def activation(self, name: str, x: str) -> str:
+        """SnakeBeta at twice the rate: u + depth·sin²(π·speed·u), where u is x doubled and low-passed.
 
-    def activation(self, name: str, phases: tuple[str, str], channels: int) -> str:
-        """SnakeBeta on both phases, then every second sample, low-passed."""
+        The even and odd samples of u are two rows of the height. A row of zeros above and below x lets one
+        convolution with a kernel of two rows make both of them, and one makes x of both again. The filters
+        multiply by speed and divide by it for nothing, so that what lies between them is speed·u, in half turns.
+        """
         graph = self.graph
-        alpha = np.exp(self.weights[f"{name}.act.alpha"].astype(np.float64))
-        beta = np.exp(self.weights[f"{name}.act.beta"].astype(np.float64))
-        speed = graph.constant(f"{name}.speed", alpha.astype(np.float32).reshape(1, -1, 1, 1))
-        depth = graph.constant(f"{name}.depth", (1 / (beta + 1e-9)).astype(np.float32).reshape(1, -1, 1, 1))
-        bent = []
-        for phase in phases:
-            sine = graph.node("Sin", [graph.node("Mul", [phase, speed])])
-            square = graph.node("Mul", [sine, sine])
-            bent.append(graph.node("Add", [phase, graph.node("Mul", [square, depth])]))
-        even, odd = bent
-        taps = self.weights["activation_post.downsample.lowpass.filter"].reshape(-1)
-        # Sample n reads u[2n - 5 .. 2n + 6], and beyond the ends the first even and the last odd sample.
-        first = graph.node("Slice", [even, *self.indices(0, 1)])
-        last = graph.node("Slice", [odd, *self.indices(-1, 2**62)])
-        even = graph.node("Concat", [first, first, even, last, last, last], axis=3)
-        odd = graph.node("Concat", [first, first, first, odd, last, last], axis=3)
-        low = self.filtered(even, f"down_even{channels}", taps[1::2], channels)
-        return graph.node("Add", [low, self.filtered(odd, f"down_odd{channels}", taps[0::2], channels)])
+        speed = np.exp(self.weights[f"{name}.act.alpha"].astype(np.float64)) / np.pi
+        depth = 1 / (np.exp(self.weights[f"{name}.act.beta"].astype(np.float64)) + 1e-9)
+        turns = self.filtered(self.edges(x), f"{name}.up", self.up_rows(), speed, pads=[1, 0, 1, 0])
+        square, scale = self.sine_squared(turns)
+        # Not a factor of `turns`: the runtime would make a convolution of it and bring the result to two layouts.
+        factor = graph.constant(f"{name}.factor", (scale * speed * depth).astype(np.float32).reshape(1, -1, 1, 1))
+        bent = graph.node("Add", [turns, graph.node("Mul", [square, factor])])
+        return self.filtered(self.rows_with_edges(bent), f"{name}.down", self.down_rows(), 1 / speed)
 
-    def filtered(self, x: str, name: str, taps: NDArray[np.float32], channels: int) -> str:
-        """The same filter on every channel."""
-        kernel = np.tile(taps.astype(np.float32).reshape(1, 1, 1, -1), (channels, 1, 1, 1))
-        return self.graph.node("Conv", [x, self.graph.constant(name, kernel)], group=channels)
+    def sine_squared(self, turns: str) -> tuple[str, float]:
+        """sin²(π·turns), up to a factor that is given beside it."""
+        graph = self.graph
+        rest = graph.node("Sub", [turns, graph.node("Round", [turns])])
+        square = graph.node("Mul", [rest, rest])
+        linear = self.plus(square, -_SINE_ROOT)
+        centred = self.plus(square, -_SINE_CENTRE)
+        quadratic = self.plus(graph.node("Mul", [centred, centred]), _SINE_WIDTH)
+        sine = graph.node("Mul", [graph.node("Mul", [linear, quadratic]), rest])
+        return graph.node("Mul", [sine, sine]), _SINE_SCALE**2
 
-    def edges(self, x: str, left: int, right: int) -> str:
-        pads = self.graph.constant(f"pads{left}{right}", np.array([0, 0, 0, left, 0, 0, 0, right]))
+    def plus(self, x: str, value: float) -> str:
+        return self.graph.node("Add", [x, self.graph.constant(f"plus{value}", np.array(value, np.float32))])
+
+    def up_rows(self) -> NDArray[np.float64]:
+        """Taps (2, 7) that make the odd samples of the row above them and the even ones of the row below."""
+        taps = 2 * self.weights["activation_post.upsample.filter"].reshape(-1).astype(np.float64)
+        # One zero tap each makes both phases read the same seven samples.
+        return np.stack((np.insert(taps[0::2][::-1], 0, 0), np.append(taps[1::2][::-1], 0)))
+
+    def down_rows(self) -> NDArray[np.float64]:
+        """Taps (2, 7) on even and odd samples: sample n reads u[2n - 5 .. 2n + 6]."""
+        taps = self.weights["activation_post.downsample.lowpass.filter"].reshape(-1).astype(np.float64)
+        return np.stack((np.insert(taps[1::2], 0, 0), np.append(taps[0::2], 0)))
+
+    def rows_with_edges(self, rows: str) -> str:
+        """Beyond the ends both rows go on with the first even and the last odd sample."""
+        graph = self.graph
+        repeats = graph.constant("repeats", np.array([1, 1, 2, 3]))
+        first = graph.node("Tile", [graph.node("Slice", [rows, *self.corner(0, 1)]), repeats])
+        last = graph.node("Tile", [graph.node("Slice", [rows, *self.corner(-1, 2**62)]), repeats])
+        return graph.node("Concat", [first, rows, last], axis=3)
+
+    def filtered(
+        self, x: str, name: str, rows: NDArray[np.float64], scale: NDArray[np.float64], **attributes: object
+    ) -> str:
+        """The same filter on every channel, times the channel's own scale."""
+        kernel = (scale[:, None, None, None] * rows).astype(np.float32)
+        return self.graph.node("Conv", [x, self.graph.constant(name, kernel)], group=len(scale), **attributes)
+
+    def edges(self, x: str) -> str:
+        pads = self.graph.constant("pads", np.array([0, 0, 0, 3, 0, 0, 0, 3]))
         return self.graph.node("Pad", [x, pads], mode="edge")
 
-    def indices(self, start: int, stop: int) -> list[str]:
-        """Start, stop and axis of a slice in time."""
-        parts = {f"at{start}": start, f"at{stop}": stop, "time": 3}
-        return [self.graph.constant(name, np.array([value])) for name, value in parts.items()]
+    def corner(self, start: int, stop: int) -> list[str]:
+        """Start, stop and axes of a slice in height and time."""
+        parts = {f"at{start}": [start] * 2, f"at{stop}": [stop] * 2, "corner": [2, 3]}
+        return [self.graph.constant(name, np.array(value)) for name, value in parts.items()]
 
     def convolution(self, name: str, x: str, padding: int, dilation: int = 1) -> str:
         return self.graph.node(

@@ -1,11 +1,14 @@
 """Streaming a vocoder: which frames are settled, what a window must see, and how samples become PCM.
 
 A sample depends on a limited number of mel frames to both sides. With that context around it, a window's
-samples are those of the whole. To go on elsewhere takes the next frame and the context frames before it.
+samples are those of the whole; with less to the right they come earlier and differ, by how much is measured in
+`docs/decisions/0013-vocoder-and-memory.md`. To go on elsewhere takes the next frame and the context before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,17 +18,41 @@ PCM_PEAK = np.float32(32767)
 
 
 class Vocoder(Protocol):
-    """Mel (T, bins) to waveform (hop_length * T,) in [-1, 1]."""
+    """Mels (B, T, bins) to waveforms (B, hop_length * T) in [-1, 1]."""
 
     @property
     def hop_length(self) -> int: ...
 
-    def __call__(self, mel: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    @property
+    def batch_limit(self) -> int:
+        """The most windows of one length that one call should share."""
+
+    def __call__(self, mels: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 
-def settled_stop(num_frames: int, has_ended: bool, context: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Frames `first` to `stop` of a mel (T, bins) are to become sound; the others are context.
+
+    Where `first` or `stop` is not a true end of the segment, `mel` must reach the policy's context beyond.
+    """
+
+    mel: NDArray[np.float32]
+    first: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first <= self.stop <= len(self.mel):
+            raise ValueError(f"frames {self.first} to {self.stop} are not within {len(self.mel)}")
+
+    @property
+    def is_empty(self) -> bool:
+        return self.first == self.stop
+
+
+def settled_stop(num_frames: int, has_ended: bool, look_ahead: int) -> int:
     """Frame up to which samples can be made for good, of `num_frames` mel frames known so far."""
-    return num_frames if has_ended else max(0, num_frames - context)
+    return num_frames if has_ended else max(0, num_frames - look_ahead)
 
 
 def context_start(next_frame: int, context: int) -> int:
@@ -33,18 +60,28 @@ def context_start(next_frame: int, context: int) -> int:
     return max(0, next_frame - context)
 
 
-def vocode(vocoder: Vocoder, mel: NDArray[np.float32], first: int, stop: int) -> NDArray[np.int16]:
-    """Samples of the frames `first` to `stop` of mel (T, bins); the others are context.
+def vocode(vocoder: Vocoder, windows: Sequence[Window]) -> list[NDArray[np.int16]]:
+    """Samples ((stop - first) * hop_length,) of each window.
 
-    Where `first` or `stop` is not a true end of the segment, `mel` must reach the policy's context beyond.
-
-    Returns:
-        int16 ((stop - first) * hop_length,).
+    Windows of one length share calls. Padding to a common length would change the samples at their ends, since
+    the network repeats the last sample of each layer there.
     """
-    if not 0 <= first <= stop <= len(mel):
-        raise ValueError(f"frames {first} to {stop} are not within {len(mel)}")
-    hop = vocoder.hop_length
-    return to_pcm(vocoder(mel)[first * hop : stop * hop])
+    pcm = [np.zeros(0, np.int16) for _ in windows]
+    for group in equal_lengths(windows, vocoder.batch_limit):
+        waves = vocoder(np.stack([windows[index].mel for index in group]))
+        for index, wave in zip(group, waves, strict=True):
+            window = windows[index]
+            pcm[index] = to_pcm(wave[window.first * vocoder.hop_length : window.stop * vocoder.hop_length])
+    return pcm
+
+
+def equal_lengths(windows: Sequence[Window], limit: int) -> list[list[int]]:
+    """Indices of the windows that are not empty, in groups of one length with at most `limit` members."""
+    groups: dict[int, list[int]] = {}
+    for index, window in enumerate(windows):
+        if not window.is_empty:
+            groups.setdefault(len(window.mel), []).append(index)
+    return [group[at : at + limit] for group in groups.values() for at in range(0, len(group), limit)]
 
 
 def to_pcm(wave: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from services.gpt_worker.model.logits import (
     SamplingOptions,
@@ -13,7 +16,7 @@ from services.gpt_worker.model.logits import (
     penalise_repetition,
     warp,
 )
-from services.gpt_worker.model.sampling import CodeChooser, draw, invert, uniforms
+from services.gpt_worker.model.sampling import CodeChooser, Scores, UniformStream, draw, invert, warp_row
 
 REMOVED = float("-inf")
 
@@ -30,7 +33,7 @@ def test_penalty_divides_positive_and_multiplies_negative_scores() -> None:
 def test_penalty_counts_an_id_once_and_prefix_and_start_always() -> None:
     row = chooser(SamplingOptions(do_sample=False, repetition_penalty=10))
     row.replay([2, 2, 2])
-    scores = row.process(torch.ones(6))
+    scores = row.process(np.ones(6, np.float32))
     assert scores.tolist() == pytest.approx([1, 0.1, 0.1, 1, 0.1, 1])
 
 
@@ -73,30 +76,83 @@ def test_processors_run_in_the_published_order() -> None:
         assert torch.isfinite(warp(scores, options)).tolist() == expected
 
 
+def uniform(seed: int, segment: int, purpose: int, index: int) -> float:
+    return float(UniformStream(seed, segment, purpose).at(index)[0])
+
+
+def test_a_stream_of_numbers_has_no_memory() -> None:
+    stream = UniformStream(5, 6, 7)
+    forwards = [stream.at(index).tolist() for index in range(5)]
+    assert [stream.at(index).tolist() for index in reversed(range(5))] == forwards[::-1]
+    assert forwards == [UniformStream(5, 6, 7).at(index).tolist() for index in range(5)]
+
+
 def test_random_numbers_depend_on_every_argument_and_on_nothing_else() -> None:
     base = (2**64 - 1, 3, 1, 7)
-    first = uniforms(*base)[0]
-    assert uniforms(*base, count=4)[0] == first
+    first = uniform(*base)
+    assert UniformStream(*base[:3]).at(7, count=4)[0] == first
     for position in range(4):
         other = [*base]
         other[position] -= 1
-        assert uniforms(*other)[0] != first
+        assert uniform(*other) != first
     # Fixed numbers: another value here makes old streams impossible to resume.
-    assert uniforms(1, 2, 3, 4)[0] == pytest.approx(UNIFORM_1_2_3_4, abs=0)
+    assert uniform(1, 2, 3, 4) == pytest.approx(UNIFORM_1_2_3_4, abs=0)
 
 
 UNIFORM_1_2_3_4 = 0.8555499863263427
 
 
+SCORES = arrays.arrays(
+    np.float32,
+    st.integers(1, 300),
+    # Few different values, so that ties meet every border.
+    elements=st.one_of(st.floats(-30, 30, width=32), st.sampled_from([-1.0, 0.0, 0.5, 3.0])),
+)
+
+
+@given(
+    scores=SCORES,
+    temperature=st.sampled_from([0.1, 0.8, 0.9, 1.0, 1.7]),
+    top_k=st.integers(0, 310),
+    top_p=st.sampled_from([0.01, 0.3, 0.5, 0.8, 0.9, 1.0]),
+)
+def test_one_row_is_warped_as_the_published_rules_say_bit_for_bit(
+    scores: Scores, temperature: float, top_k: int, top_p: float
+) -> None:
+    options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p)
+    assert np.array_equal(warp_row(scores, options), warp(torch.from_numpy(scores), options).numpy())
+
+
+@given(scores=SCORES, penalty=st.sampled_from([0.1, 1.0, 1.3, 10.0]), seen=st.sets(st.integers(0, 299)))
+def test_one_row_is_penalised_as_the_published_rule_says_bit_for_bit(
+    scores: Scores, penalty: float, seen: set[int]
+) -> None:
+    size = max(2, len(scores))
+    padded = np.resize(scores, size)
+    row = CodeChooser(
+        SamplingOptions(do_sample=False, repetition_penalty=penalty), vocabulary=size, start_code=size - 1
+    )
+    row.replay(code for code in seen if code < size)
+    mask = torch.tensor([code in seen | {1, size - 1} for code in range(size)])
+    published = penalise_repetition(torch.from_numpy(padded), mask, penalty)
+    assert np.array_equal(row.process(padded), published.numpy())
+
+
+def test_silent_ids_are_never_chosen() -> None:
+    row = CodeChooser(SamplingOptions(do_sample=False), vocabulary=6, start_code=4, silent=[4, 2])
+    assert row.choose(np.array([0.0, 1.0, 9.0, 2.0, 8.0, 1.0], np.float32)) == 3
+
+
 def test_random_numbers_are_uniform_over_indices() -> None:
-    drawn = np.array([uniforms(11, 0, 1, index)[0] for index in range(4000)])
+    stream = UniformStream(11, 0, 1)
+    drawn = np.array([stream.at(index)[0] for index in range(4000)])
     histogram, _ = np.histogram(drawn, bins=10, range=(0, 1))
     assert abs(histogram - 400).max() < 90
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.05
 
 
 def test_drawing_inverts_the_distribution_function() -> None:
-    scores = torch.tensor([0.1, 0.0, 0.2, 0.7]).log()
+    scores = torch.tensor([0.1, 0.0, 0.2, 0.7]).log().numpy()
     assert [draw(scores, u) for u in (0.0, 0.0999, 0.1001, 0.2999, 0.3001, 0.9999999)] == [0, 0, 2, 2, 3, 3]
 
 
@@ -106,14 +162,14 @@ def test_rounding_never_draws_an_id_without_weight() -> None:
 
 def test_draws_follow_the_probabilities() -> None:
     options = SamplingOptions(temperature=1, top_k=0, top_p=1, repetition_penalty=1)
-    logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
+    logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().numpy()
     row = CodeChooser(options, vocabulary=4, start_code=3, seed=5)
     counts = np.bincount([row.choose(logits) for _ in range(3000)], minlength=4) / 3000
     np.testing.assert_allclose(counts, [0.1, 0.2, 0.3, 0.4], atol=0.03)
 
 
 def test_replayed_codes_leave_the_chooser_as_chosen_ones() -> None:
-    logits = [torch.randn(6, generator=torch.Generator().manual_seed(i)) for i in range(12)]
+    logits = [np.random.default_rng(i).standard_normal(6).astype(np.float32) for i in range(12)]
     straight, resumed = chooser(SamplingOptions(), seed=9), chooser(SamplingOptions(), seed=9)
     codes = [straight.choose(row) for row in logits]
     resumed.replay(codes[:7])
@@ -123,6 +179,6 @@ def test_replayed_codes_leave_the_chooser_as_chosen_ones() -> None:
 def test_seed_changes_the_codes() -> None:
     options = SamplingOptions(temperature=1, top_k=0, top_p=1, repetition_penalty=1)
     first, second = (
-        [row.choose(torch.zeros(6)) for _ in range(8)] for row in (chooser(options, 1), chooser(options, 2))
+        [row.choose(np.zeros(6, np.float32)) for _ in range(8)] for row in (chooser(options, 1), chooser(options, 2))
     )
     assert first != second

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,6 @@ from torch import Tensor
 from services.gpt_worker.model.generation import generate
 from services.gpt_worker.model.kv_cache import BUCKET
 from services.gpt_worker.model.logits import SamplingOptions
-from services.gpt_worker.model.second_pass import IncrementalSecondPass
 from services.gpt_worker.model.unified_voice import Positions, UnifiedVoice, code_position
 
 TEXT = [5, 9, 3, 12]
@@ -64,15 +65,6 @@ def test_published_positions_leave_only_the_first_latent_equal(voice: UnifiedVoi
     assert (captured[1:] - second[1:]).abs().amax(dim=1).min() > 1e-3
 
 
-@pytest.mark.parametrize("size", [1, 7, 90])
-def test_incremental_second_pass_equals_the_whole_one(voice: UnifiedVoice, conds: Tensor, size: int) -> None:
-    cache = voice.gpt.new_cache(2, 256)
-    passes = IncrementalSecondPass(voice, conds, [5, 0, 9, 1], cache, row=1)
-    latents = torch.cat([passes.append(CODES[i : i + size]) for i in range(0, len(CODES), size)])
-    whole = voice.second_pass(conds, [5, 0, 9, 1], CODES)
-    torch.testing.assert_close(latents, whole, atol=2e-5, rtol=1e-4)
-
-
 def test_replay_is_equal_bit_for_bit_and_whatever_the_row_held_before(voice: UnifiedVoice, conds: Tensor) -> None:
     """Over a bucket's border, in another row, beside a neighbour, in memory that was used."""
     prefix = prefix_of(voice, conds)
@@ -80,8 +72,7 @@ def test_replay_is_equal_bit_for_bit_and_whatever_the_row_held_before(voice: Uni
     alone = replay(voice, prefix, "fast")
     cache = voice.gpt.new_cache(3, 256)
     neighbour = prefix_of(voice, conds, [7, 7])
-    cache.keys.normal_()
-    cache.values.normal_()
+    cache.store.normal_()
     voice.prefill(neighbour, cache, 0)
     beside = [voice.prefill(prefix, cache, 2).latent]
     for index, code in enumerate(CODES, start=1):
@@ -105,20 +96,33 @@ def test_decode_does_not_depend_on_the_number_of_threads(voice: UnifiedVoice, co
     assert torch.equal(runs[0], runs[2])
 
 
-def test_rows_decoded_together_agree_with_rows_decoded_alone(voice: UnifiedVoice, conds: Tensor) -> None:
-    texts = ([5, 9, 3, 12], [7], [2, 3])
-    cache, expected = voice.gpt.new_cache(3, 192), []
-    for row, text in enumerate(texts):
-        prefix = prefix_of(voice, conds, text)
-        voice.prefill(prefix, cache, row)
-        expected.append(replay(voice, prefix, "fast", CODES[row : row + 5])[1:])
-    for index in range(1, 6):
-        past = torch.tensor(cache.lengths)
-        codes = torch.tensor([CODES[row + index - 1] for row in range(3)])
-        logits, latents = voice.decode_rows(codes, torch.full((3,), index), cache, past, readable=64)
-        cache.lengths = [length + 1 for length in cache.lengths]
-        torch.testing.assert_close(latents, torch.stack([row[index - 1] for row in expected]), atol=2e-5, rtol=1e-4)
-        torch.testing.assert_close(logits, voice.mel_head(latents))
+def test_a_prefix_in_pieces_is_the_prefix(voice: UnifiedVoice, conds: Tensor) -> None:
+    prefix = prefix_of(voice, conds)
+    cache = voice.gpt.new_cache(2, prefix.shape[1])
+    whole = voice.prefill(prefix, cache, 0)
+    for piece in torch.split(prefix[0], 7):
+        last = voice.extend(piece, cache, 1)
+    torch.testing.assert_close(last.latent, whole.latent, atol=2e-5, rtol=1e-4)
+
+
+def test_a_pasted_prefix_is_the_computed_one_bit_for_bit(voice: UnifiedVoice, conds: Tensor) -> None:
+    prefix = prefix_of(voice, conds)[0]
+    cache, count = voice.gpt.new_cache(2, len(prefix)), conds.shape[1]
+    voice.extend(prefix[:count], cache, 0)
+    kept = cache.copy_prefix(0, count)
+    computed = voice.extend(prefix[count:], cache, 0)
+    cache.store[1].normal_()
+    cache.paste_prefix(1, kept)
+    assert torch.equal(voice.extend(prefix[count:], cache, 1).latent, computed.latent)
+
+
+def test_a_copy_of_a_model_decodes_with_its_own_weights(voice: UnifiedVoice, conds: Tensor) -> None:
+    prefix = prefix_of(voice, conds)
+    first = voice.prefill(prefix, voice.gpt.new_cache(1, 64), 0)
+    other = deepcopy(voice)
+    other.gpt.get_parameter("h.0.mlp.c_fc.bias").add_(1)
+    assert not torch.equal(other.prefill(prefix, other.gpt.new_cache(1, 64), 0).latent, first.latent)
+    assert torch.equal(voice.prefill(prefix, voice.gpt.new_cache(1, 64), 0).latent, first.latent)
 
 
 def test_cache_refuses_to_overflow(voice: UnifiedVoice) -> None:

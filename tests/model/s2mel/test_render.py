@@ -15,10 +15,14 @@ from services.s2mel_worker.model.render import (
     WindowJob,
     cut_prompt,
     render_whole,
-    render_window,
-    render_windows,
+    start_whole,
+    start_window,
+    whole_prompt,
 )
+from services.s2mel_worker.model.solver import Solver
 from services.s2mel_worker.model.stage import S2MelStageModel, Voice
+from services.s2mel_worker.model.stepping import OneByOne
+from services.s2mel_worker.model.trajectory import Clock, Trajectory
 from services.s2mel_worker.model.windows import Window, all_windows, frames_of
 
 POLICY = Policy(first_window_codes=6, max_window_codes=12, look_ahead_codes=5, prefix_codes=4)
@@ -37,11 +41,24 @@ def job_of(window: Window, codes: Tensor, latents: Tensor, mel: Tensor, prompt: 
     return WindowJob(window, codes[seen], latents[seen], prefix, prompt, seed=9, segment=1)
 
 
+def finished(stage: S2MelStageModel, render: Trajectory) -> Tensor:
+    stepper = OneByOne(stage.velocity)
+    while not render.is_done:
+        stepper.advance([render])
+    return render.mel
+
+
+def rendered(stage: S2MelStageModel, job: WindowJob) -> Tensor:
+    """The new frames of a window."""
+    clock = Clock.of(stage.velocity, Solver(2))
+    return finished(stage, start_window(stage, job, clock, 0.7))[: job.window.num_frames]
+
+
 def stream(stage: S2MelStageModel, codes: Tensor, latents: Tensor, prompt: Prompt) -> tuple[Tensor, list[WindowJob]]:
     mel, jobs = torch.zeros(0, 80), []
     for window in all_windows(POLICY, len(codes)):
         jobs.append(job_of(window, codes, latents, mel, prompt))
-        mel = torch.cat((mel, render_windows(stage, jobs[-1:], num_steps=2, cfg_rate=0.7)[0]))
+        mel = torch.cat((mel, rendered(stage, jobs[-1])))
     return mel, jobs
 
 
@@ -58,31 +75,10 @@ def test_windows_add_up_to_the_segment(stage: S2MelStageModel, prompt: Prompt) -
     assert len(jobs) == 4
 
 
-def test_windows_of_different_streams_share_a_batch(stage: S2MelStageModel, prompt: Prompt, voice: Voice) -> None:
-    _, jobs = stream(stage, *spoken(40), prompt)
-    _, others = stream(stage, *spoken(23, seed=1), cut_prompt(stage, voice, 15))
-    mixed = [jobs[0], others[-1], jobs[2], others[0]]
-    together = render_windows(stage, mixed, num_steps=2, cfg_rate=0.7)
-    for job, mel in zip(mixed, together, strict=True):
-        alone = render_windows(stage, [job], num_steps=2, cfg_rate=0.7)[0]
-        torch.testing.assert_close(mel, alone, rtol=1e-5, atol=2e-5)
-
-
 def test_one_window_covers_a_segment_that_fits(stage: S2MelStageModel, prompt: Prompt) -> None:
     codes, latents = spoken(10)
     (window,) = all_windows(POLICY, 10)
-    mel = render_window(
-        stage,
-        window,
-        codes,
-        latents,
-        torch.zeros(0, 80),
-        prompt,
-        seed=9,
-        segment=1,
-        num_steps=2,
-        cfg_rate=0.7,
-    )
+    mel = rendered(stage, job_of(window, codes, latents, torch.zeros(0, 80), prompt))
     assert torch.equal(mel, stream(stage, codes, latents, prompt)[0])
 
 
@@ -112,7 +108,7 @@ def test_everything_a_window_is_given_is_heard(stage: S2MelStageModel, prompt: P
         changed = replace(job, codes=(job.codes + 1) % 32)
     else:
         changed = replace(job, **{part: getattr(job, part) + 0.5})
-    before, after = (render_windows(stage, [one], num_steps=2, cfg_rate=0.7)[0] for one in (job, changed))
+    before, after = rendered(stage, job), rendered(stage, changed)
     assert (before - after).abs().max() > 1e-3
 
 
@@ -141,6 +137,8 @@ def test_a_whole_segment_has_the_published_length(stage: S2MelStageModel, voice:
     condition = torch.cat((voice["prompt_condition"], stage.cond(codes, latents)))
     direct = stage.flow(condition, voice["prompt_mel"], voice["style"], noise, 2, 0.7)
     assert torch.equal(mel, direct)
+    steps = start_whole(stage, codes, latents, whole_prompt(voice), noise, Clock.of(stage.velocity, Solver(2)), 0.7)
+    assert torch.equal(finished(stage, steps), mel)
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.6])
@@ -162,13 +160,13 @@ def test_a_window_without_frames_is_refused(stage: S2MelStageModel, prompt: Prom
     window = Window(0, 1, 0, 1, is_last=True, duration_factor=0.5)
     job = WindowJob(window, codes, latents, torch.zeros(0, 80), prompt, seed=9, segment=1)
     with pytest.raises(ValueError, match="adds no frame"):
-        render_windows(stage, [job], num_steps=2, cfg_rate=0.7)
+        rendered(stage, job)
 
 
 def test_tensors_that_do_not_fit_the_window_are_refused(stage: S2MelStageModel, prompt: Prompt) -> None:
     codes, latents = spoken(40)
     _, jobs = stream(stage, codes, latents, prompt)
     with pytest.raises(ValueError, match="needs 21 codes"):
-        render_windows(stage, [replace(jobs[1], codes=codes)], num_steps=2, cfg_rate=0.7)
+        rendered(stage, replace(jobs[1], codes=codes))
     with pytest.raises(ValueError, match="prefix frames"):
-        render_windows(stage, [replace(jobs[1], prefix_mel=torch.zeros(3, 80))], num_steps=2, cfg_rate=0.7)
+        rendered(stage, replace(jobs[1], prefix_mel=torch.zeros(3, 80)))

@@ -12,6 +12,7 @@ import torch
 from services.common.checkpoint import CheckpointFiles
 from services.vocoder_worker.export.__main__ import export
 from services.vocoder_worker.export.bigvgan import BigVgan, BigVganConfig, add_weight_norm
+from services.vocoder_worker.model.provider import Wanted
 from services.vocoder_worker.model.session import VocoderSession, load_vocoder
 
 CONFIG: dict[str, Any] = {
@@ -53,7 +54,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> CheckpointFiles:
 
 @pytest.fixture(scope="session")
 def vocoder(files: CheckpointFiles) -> VocoderSession:
-    return load_vocoder(files, device="cpu")
+    return load_vocoder(files, Wanted(device="cpu"))
 
 
 def write_checkpoint(directory: Path) -> CheckpointFiles:

@@ -314,7 +314,7 @@ class FakeGateway(
             model="mini",
             model_revision=REVISION,
             voice_id="f" * 64,
-            policy="streaming",
+            policy="balanced",
             language="en",
             encoding=synthesis_pb2.AUDIO_ENCODING_LINEAR16,
         )
@@ -420,7 +420,23 @@ def _model() -> models_pb2.Model:
             )
         ],
         voice_modes=[models_pb2.VOICE_MODE_REFERENCE],
-        policies=["streaming", "whole"],
+        policies=["balanced", "whole"],
+        policy_numbers=[
+            models_pb2.ModelPolicy(
+                name="balanced",
+                codes_per_chunk=5,
+                first_window_codes=20,
+                window_growth=2,
+                max_window_codes=150,
+                look_ahead_codes=10,
+                prefix_codes=25,
+                prompt_seconds=1.5,
+                vocoder_context_frames=24,
+                vocoder_look_ahead_frames=8,
+                params={"top_k": 4},
+            ),
+            models_pb2.ModelPolicy(name="whole", is_whole=True, max_window_codes=150),
+        ],
         text_rules=["numbers"],
         encodings=[synthesis_pb2.AUDIO_ENCODING_LINEAR16, synthesis_pb2.AUDIO_ENCODING_WAV],
     )

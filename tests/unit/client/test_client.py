@@ -196,8 +196,12 @@ async def test_models_status_and_health_are_shown(client: AsyncClient, gateway: 
     assert [stage.name for stage in model.stages] == ["gpt", "s2mel", "vocoder"]
     assert model.parameters[0].field == "config.render.steps"
     assert (model.voice_modes, model.encodings) == (("reference",), ("linear16", "wav"))
-    assert (model.policies, model.text_rules) == (("streaming", "whole"), ("numbers",))
+    assert (model.policies, model.text_rules) == (("balanced", "whole"), ("numbers",))
     assert model.limits.max_inline_voice_bytes == 10_000_000
+    balanced, whole = model.policy_numbers
+    assert (balanced.name, balanced.first_window_codes, balanced.window_growth) == ("balanced", 20, 2.0)
+    assert (balanced.vocoder_look_ahead_frames, balanced.params) == (8, {"top_k": 4.0})
+    assert (whole.name, whole.is_whole) == ("whole", True)
 
     status = await client.status()
     assert (status.version, status.is_serving, status.uptime_seconds, status.max_queue) == ("0.1.0", True, 7, 2)

@@ -125,10 +125,14 @@ async def test_models_tell_what_a_request_may_set(address: str) -> None:
     outcome = await run(address, "models")
     assert outcome.code == 0
     shown = outcome.stdout.decode()
-    for word in ("mini (default)", REVISION, "emotion_vector", "reference", "numbers", "streaming, whole", "20000"):
+    for word in ("mini (default)", REVISION, "emotion_vector", "reference", "numbers", "balanced, whole", "20000"):
         assert word in shown
     parameter = next(line for line in shown.splitlines() if "steps" in line)
     assert parameter.split() == ["steps", "1", "100", "10", "config.render.steps"]
+    balanced = next(line for line in shown.splitlines() if "20 x 2 to 150 codes" in line)
+    for cell in ("balanced", "25 codes", "10 codes", "1.5 s", "24 + 8 frames", "top_k 4"):
+        assert cell in balanced
+    assert "whole segments" in shown
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])

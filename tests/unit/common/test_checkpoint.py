@@ -37,7 +37,7 @@ def test_config_without_keys_is_the_official_one() -> None:
     assert config.gpt.emo_condition_module.num_blocks == 4
     assert (config.semantic_encoder.hidden_size, config.semantic_encoder.layer) == (1024, 17)
     assert config.triptych.sampling.repetition_penalty == 10.0
-    assert config.triptych.policy.prompt_seconds == 15.0
+    assert list(config.triptych.policies) == ["balanced", "latency", "throughput"]
     assert config.triptych.languages == ("zh", "en")
 
 
@@ -58,9 +58,11 @@ def test_blanks_around_names_are_stripped(checkpoint: Path) -> None:
         ("gpt: {model_dims: 96}", r"unknown key gpt\.model_dims; did you mean model_dim\?"),
         ("gtp: {}", r"unknown key gtp; did you mean gpt\?"),
         (
-            "triptych: {policy: {look_ahead: 3}}",
-            r"triptych\.policy\.look_ahead; did you mean look_ahead_codes",
+            "triptych: {policies: {calm: {look_ahead: 3}}}",
+            r"triptych\.policies\.calm\.look_ahead; did you mean look_ahead_codes",
         ),
+        ("triptych: {policies: {whole: {}}}", "whole and compat are policies of every checkpoint"),
+        ("triptych: {policies: {}}", r"triptych\.policies = \{\}"),
         ("s2mel: {DiT: {is_causal: true}}", r"s2mel\.DiT\.is_causal = True"),
         ("gpt: {heads: 0}", r"gpt\.heads = 0"),
         ("gpt: {heads: many}", r"gpt\.heads = 'many': input should be a valid integer"),

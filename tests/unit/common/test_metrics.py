@@ -19,6 +19,9 @@ def test_page_has_every_metric() -> None:
     metrics.FREE_SLOTS.labels("test").set(7)
     metrics.CHUNKS.labels("test").inc()
     metrics.FIRST_AUDIO_SECONDS.labels("Test").observe(0.2)
+    metrics.CACHE_LOOKUPS.labels("test", "hit").inc()
+    metrics.CACHE_EVICTIONS.labels("test").inc()
+    metrics.CACHE_BYTES.labels("test").set(3)
     metrics.set_build_info("gpt_worker", version="0.1.0", revision="abc")
 
     port = metrics.serve(0)
@@ -29,7 +32,16 @@ def test_page_has_every_metric() -> None:
     assert 'tts_step_seconds_bucket{le="0.01",stage="test"} 1.0' in text
     assert 'tts_free_slots{stage="test"} 7.0' in text
     assert 'revision="abc"' in text
-    for name in ("tts_ttfa_seconds_sum", "tts_queue_depth", "tts_process_peak_bytes", "tts_chunks_total"):
+    for name in (
+        "tts_ttfa_seconds_sum",
+        "tts_queue_depth",
+        "tts_process_peak_bytes",
+        "tts_chunks_total",
+        "tts_event_loop_lag_seconds_bucket",
+        "tts_cache_lookups_total",
+        "tts_cache_evictions_total",
+        "tts_cache_bytes",
+    ):
         assert f"\n{name}" in text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services.common import errors, grpc_errors, server
+from services.common import errors, event_loop_lag, grpc_errors, server
 from services.common.channels import MAX_MESSAGE_BYTES
 from services.common.health import NOT_SERVING, SERVING, HealthBoard
 from services.common.reasons import Reason
@@ -53,6 +53,23 @@ async def test_signal_drains() -> None:
     async with asyncio.timeout(5), served() as running:
         os.kill(os.getpid(), signal.SIGTERM)
         await running.task
+
+
+async def test_a_server_watches_the_lag_of_its_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def watch() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(event_loop_lag, "watch", watch)
+    async with asyncio.timeout(5), served() as running:
+        await begun.wait()
+        running.stop.set()
+        await ended.wait()
 
 
 async def test_second_signal_hurries() -> None:

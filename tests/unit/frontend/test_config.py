@@ -213,7 +213,10 @@ async def test_model_says_what_it_can_do(shared: FakeSystem) -> None:
     assert model == await shared.models.Get(models_pb2.GetModelRequest())
     assert list(model.capabilities) == ["emotion_vector", "emotion_voice", "speaking_rate"]
     assert list(model.voice_modes) == [models_pb2.VOICE_MODE_REFERENCE]
-    assert list(model.policies) == ["streaming", "whole"]
+    assert list(model.policies) == ["balanced", "whole"]
+    assert [policy.name for policy in model.policy_numbers] == list(model.policies)
+    assert [policy.is_whole for policy in model.policy_numbers] == [False, True]
+    assert model.policy_numbers[0].first_window_codes == 2
     assert list(model.text_rules) == ["shout"]
     assert len(model.encodings) == 5
     assert [stage.name for stage in model.stages] == ["gpt", "s2mel", "vocoder"]

@@ -76,3 +76,14 @@ def test_a_token_that_no_header_can_carry_is_refused_unshown(
     shown = refusal(capsys)
     assert "TTS_API_TOKEN: must be printable ASCII characters without spaces" in shown
     assert token.strip() == "" or token not in shown
+
+
+def test_a_default_policy_must_suit_every_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """compat needs the whole text at once: texts that are still being written could not be spoken."""
+    assert load("--default-policy", "latency").default_policy == "latency"
+    assert "compat is asked for by name" in refusal(capsys, "--default-policy=compat")
+
+
+@pytest.mark.parametrize("lead", ["0", "-1"])
+def test_a_stage_lead_is_more_than_none(capsys: pytest.CaptureFixture[str], lead: str) -> None:
+    assert "--stage-lead-seconds" in refusal(capsys, f"--stage-lead-seconds={lead}")

@@ -37,7 +37,7 @@ async def test_unary_speech_is_every_segment_in_order_with_gaps_between(system: 
     assert sum(info.samples for info in answer.segments) * 2 == len(answer.audio)
     assert {info.finish_reason for info in answer.segments} == {synthesis_pb2.FINISH_REASON_STOP}
     assert answer.utterance.seed == 7
-    assert answer.utterance.policy == "streaming"
+    assert answer.utterance.policy == "balanced"
     assert set(answer.timings.compute_ms) == {"gpt", "s2mel", "vocoder"}
     await system.all_free()
 

@@ -36,7 +36,7 @@ def counting_spec(slots: int = 2) -> StageSpec:
         gives=Edge(EdgeKind.TOKENS, (TensorSpec("codes", "int32", (-1,)),)),
         slots=slots,
         device=DeviceInfo("none", "cpu", "numpy", "int32"),
-        default_policy=Policy(),
+        policies=(Policy(),),
         languages=("en",),
         voice_steps=(VoiceStep("sum", (TensorSpec("audio_22050", "float32", (-1,)),), ("total",)),),
         conditions=(TensorSpec("total", "float32", (1,)),),
@@ -51,6 +51,7 @@ def counting_spec(slots: int = 2) -> StageSpec:
 class CountingEngine:
     def __init__(self, slots: int = 2) -> None:
         self.spec = counting_spec(slots)
+        self.batch_limit = 256
         self.open_sessions: dict[Session, SegmentQueue] = {}
         self.batches: list[list[str]] = []
         self._next: dict[Session, int] = {}

@@ -23,6 +23,7 @@ from services.common.grpc_errors import ErrorInterceptor, from_rpc_error
 from services.common.reasons import Reason
 from services.common.stage.loop import StageLoop
 from services.common.stage.servicer import StageServicer
+from services.common.stage.voice_cache import DEFAULT_BYTES
 from tests.unit.stage.counting_engine import FATAL, CountingEngine
 
 VOICE = {"total": np.array([1.0], np.float32)}
@@ -38,11 +39,12 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(slots: int = 2) -> AsyncIterator[Worker]:
+async def worker(slots: int = 2, *, voice_cache_bytes: int = DEFAULT_BYTES) -> AsyncIterator[Worker]:
     engine = CountingEngine(slots)
     loop = StageLoop(engine, max_batch_size=8)
     server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-    stage_pb2_grpc.add_StageServicer_to_server(StageServicer(loop, worker="w"), server)
+    servicer = StageServicer(loop, worker="w", voice_cache_bytes=voice_cache_bytes)
+    stage_pb2_grpc.add_StageServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     running = asyncio.create_task(loop.run_forever())
@@ -175,6 +177,26 @@ async def test_a_voice_with_another_hash_is_refused() -> None:
 
         assert await read(call) is grpc.aio.EOF
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_engine_knows_a_voice_by_its_hash() -> None:
+    """So that it can keep what it derives from the voice."""
+    async with worker() as it:
+        await Stream(it).open()
+
+        (session,) = it.engine.open_sessions
+        assert session.voice_hash == VOICE_HASH
+        assert tensors.digest(session.voice) == VOICE_HASH
+
+
+async def test_a_voice_that_does_not_fit_is_spoken_with_and_asked_for_again() -> None:
+    async with worker(voice_cache_bytes=VOICE["total"].nbytes - 1) as it:
+        for _ in range(2):
+            stream = Stream(it)
+            await put(stream.call, stage_pb2.RunRequest(open=stream.opening))
+            assert (await read(stream.call)).HasField("need_voice")
+            await put(stream.call, stage_pb2.RunRequest(voice=stage_pb2.Voice(tensors=tensors.to_proto(VOICE))))
+            assert (await read(stream.call)).HasField("opened")
 
 
 async def test_without_credit_nothing_is_computed() -> None:

@@ -40,6 +40,7 @@ def test_devices_and_numbers_that_are_allowed(device: str, dtype: Any) -> None:
         ({"max_batch_size": 0}, "greater than or equal to 1"),
         ({"slots": 0}, "greater than or equal to 1"),
         ({"threads": 0}, "greater than or equal to 1"),
+        ({"voice_cache_mb": -1}, "greater than or equal to 0"),
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from services.s2mel_worker.model.windows import (
     code_of_frame,
     frames_of,
     next_window,
+    window_before,
     window_borders,
 )
 
@@ -103,6 +105,26 @@ def test_resuming_at_any_window_gives_the_same_tail(policy: Policy, num_codes: i
     windows = all_windows(policy, num_codes, factor)
     for n, window in enumerate(windows[-40:], start=max(0, len(windows) - 40)):
         assert resumed(policy, window.start, num_codes, factor) == windows[n:]
+
+
+@given(policies(), st.integers(1, 400), FACTORS)
+def test_the_window_before_is_found_from_the_policy_alone(policy: Policy, num_codes: int, factor: float) -> None:
+    windows = all_windows(policy, num_codes, factor)
+    for before, window in pairwise(windows[:40]):
+        assert window_before(policy, window.start, factor) == before
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_no_window_ends_where_none_begins(start: int) -> None:
+    with pytest.raises(ValueError, match=f"no window ends at code {start}"):
+        window_before(Policy(), start)
+
+
+@given(policies(), st.integers(1, 400), FACTORS)
+def test_a_render_covers_prefix_window_and_look_ahead(policy: Policy, num_codes: int, factor: float) -> None:
+    for window in all_windows(policy, num_codes, factor):
+        seen = window.prefix_frames + window.num_frames + window.look_ahead_frames
+        assert seen == frames_of(window.look_ahead_stop, factor) - frames_of(window.prefix_start, factor)
 
 
 def test_windows_grow_to_the_maximum() -> None:

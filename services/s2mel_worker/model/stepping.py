@@ -1,0 +1,139 @@
+"""Carries renders a step on: one after another, or together in padded batches of fixed shapes.
+
+One after another is for the CPU: a row's numbers cannot depend on its mates, and nobody waits for them. Batches are
+for a GPU: renders at different steps, with different solvers, share one. Their shapes come from a short list, so that
+a step can be captured once and replayed.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from services.s2mel_worker.model.batching import groups, rows_bucket, size_bucket
+from services.s2mel_worker.model.frames import Frames, Span
+from services.s2mel_worker.model.trajectory import Trajectory
+from services.s2mel_worker.model.velocity import VelocityNetwork
+
+MAX_PLANS = 64
+"""Shapes that are kept ready; the one that was used longest ago goes first."""
+
+Compute = Callable[[], Tensor]
+Capture = Callable[[Compute], Compute]
+
+
+class Stepper(Protocol):
+    batch_limit: int
+    """The most renders that a call should be given."""
+
+    def advance(self, renders: Sequence[Trajectory]) -> None:
+        """Carry every render one step on."""
+
+
+class OneByOne:
+    batch_limit = 1
+
+    def __init__(self, network: VelocityNetwork) -> None:
+        self._network = network
+
+    def advance(self, renders: Sequence[Trajectory]) -> None:
+        for render in renders:
+            guidance = torch.tensor([[[render.cfg_rate]]], device=render.x.device) if render.cfg_rate else None
+            frames = Frames.of(
+                [render.span] * (2 if render.cfg_rate else 1), self._network.num_taps, self._network.device
+            )
+            velocity = self._network(render.x[None], render.condition[None], render.modulation[None], frames, guidance)
+            render.advance(velocity[0])
+
+
+class Batched:
+    """Renders of similar length together.
+
+    Args:
+        network: The velocity.
+        capture: Makes a computation on tensors that stay where they are repeatable at less cost.
+        batch_limit: The most rows of a batch.
+    """
+
+    def __init__(self, network: VelocityNetwork, capture: Capture, batch_limit: int = 32) -> None:
+        self.batch_limit = batch_limit
+        self._network = network
+        self._capture = capture
+        self._plans: OrderedDict[tuple[int, int, int, bool], _Plan] = OrderedDict()
+
+    def advance(self, renders: Sequence[Trajectory]) -> None:
+        for is_guided in (False, True):
+            alike = [render for render in renders if bool(render.cfg_rate) == is_guided]
+            lengths = [render.span.num_frames for render in alike]
+            for group in groups(lengths, most=self.batch_limit):
+                self._step([alike[n] for n in group], is_guided=is_guided)
+
+    def _step(self, renders: list[Trajectory], *, is_guided: bool) -> None:
+        num_frames = size_bucket(max(render.span.num_frames for render in renders))
+        num_tail = size_bucket(max(render.span.tail_frames for render in renders))
+        key = (rows_bucket(len(renders)), num_frames, num_tail, is_guided)
+        plan = self._plans.pop(key, None) or _Plan(self._network, self._capture, *key)
+        self._plans[key] = plan
+        if len(self._plans) > MAX_PLANS:
+            self._plans.popitem(last=False)
+        for render, velocity in zip(renders, plan.velocities(renders), strict=False):
+            render.advance(velocity)
+
+
+class _Plan:
+    """One shape of batch: the tensors that it reads, and the computation on them."""
+
+    def __init__(
+        self, network: VelocityNetwork, capture: Capture, num_rows: int, num_frames: int, num_tail: int, is_guided: bool
+    ) -> None:
+        self._network, self._capture = network, capture
+        self._sizes = {"num_frames": num_frames, "num_tail_frames": num_tail}
+        self._num_halves = 2 if is_guided else 1
+        self._num_rows = num_rows
+        self._loaded: list[weakref.ref[Trajectory]] = []
+        """Whose statics are in the tensors; a render that was given up must not live on here."""
+        self._x = torch.zeros(num_rows, num_frames, network.num_bins, device=network.device)
+        self._condition = torch.zeros(num_rows, num_frames, network.width, device=network.device)
+        self._modulation = torch.zeros(num_rows, network.num_modulations, device=network.device)
+        self._guidance = torch.zeros(num_rows, 1, 1, device=network.device) if is_guided else None
+        self._frames = self._layout([])
+        self._repeat: Compute | None = None
+        self._num_uses = 0
+
+    def velocities(self, renders: list[Trajectory]) -> Tensor:
+        """(rows, S, M), valid until the next call."""
+        self._load(renders)
+        self._num_uses += 1
+        if self._repeat is None and self._num_uses > 1:
+            # Not at once: a shape that comes once is not worth it.
+            self._repeat = self._capture(self._compute)
+        return self._repeat() if self._repeat else self._compute()
+
+    def _compute(self) -> Tensor:
+        return self._network(self._x, self._condition, self._modulation, self._frames, self._guidance)
+
+    def _load(self, renders: list[Trajectory]) -> None:
+        wanted = [weakref.ref(render) for render in renders]
+        if wanted != self._loaded:
+            self._load_statics(renders)
+            self._loaded = wanted
+        for row, render in enumerate(renders):
+            self._x[row, : len(render.x)] = render.x
+            self._modulation[row] = render.modulation
+
+    def _load_statics(self, renders: list[Trajectory]) -> None:
+        for row, render in enumerate(renders):
+            self._condition[row, : len(render.condition)] = render.condition
+            if self._guidance is not None:
+                self._guidance[row] = render.cfg_rate
+        self._frames.copy_(self._layout([render.span for render in renders]))
+
+    def _layout(self, spans: list[Span]) -> Frames:
+        # Rows without a render have one frame: attention over none would not be a number.
+        rows = spans + [Span(1, 0, 0)] * (self._num_rows - len(spans))
+        return Frames.of(rows * self._num_halves, self._network.num_taps, self._network.device, **self._sizes)

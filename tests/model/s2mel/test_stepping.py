@@ -1,0 +1,124 @@
+"""Renders in the middle of their steps: alone, together, and with others coming and going."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from services.s2mel_worker.model import stepping
+from services.s2mel_worker.model.capture import as_it_is
+from services.s2mel_worker.model.solver import Solver
+from services.s2mel_worker.model.stage import S2MelStageModel
+from services.s2mel_worker.model.stepping import Batched, Compute, OneByOne, Stepper
+from services.s2mel_worker.model.trajectory import Clock, Trajectory
+
+
+def start(
+    stage: S2MelStageModel, num_frames: int, num_known: int, solver: Solver | None = None, cfg_rate: float = 0.7
+) -> Trajectory:
+    generator = torch.Generator().manual_seed(100 * num_frames + num_known)
+    return stage.trajectory(
+        Clock.of(stage.velocity, solver or Solver(3)),
+        torch.randn(num_frames, 18, generator=generator),
+        torch.randn(num_known, 80, generator=generator),
+        torch.randn(12, generator=generator),
+        torch.randn(num_frames - num_known, 80, generator=generator),
+        cfg_rate,
+    )
+
+
+def renders(stage: S2MelStageModel) -> list[Trajectory]:
+    """Of all lengths, steps, solvers and strengths."""
+    return [
+        start(stage, 40, 25),
+        start(stage, 38, 3, Solver(5, sway=-0.5)),
+        start(stage, 41, 30, Solver(4, order=2), 0.2),
+        start(stage, 90, 60, cfg_rate=0.0),
+        start(stage, 85, 5, Solver(2), 0.0),
+        start(stage, 12, 9),
+    ]
+
+
+def finish(stepper: Stepper, each: list[Trajectory]) -> None:
+    while going := [render for render in each if not render.is_done]:
+        stepper.advance(going)
+
+
+def test_a_batch_gives_what_each_render_gives_alone(stage: S2MelStageModel) -> None:
+    """Renders end at different steps, so the batch changes all the time."""
+    together, alone = renders(stage), renders(stage)
+    finish(Batched(stage.velocity, as_it_is), together)
+    finish(OneByOne(stage.velocity), alone)
+    for mine, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(mine.mel, expected.mel, rtol=1e-4, atol=1e-4)
+        assert mine.mel.std() > 0.1
+
+
+def test_renders_join_and_leave_in_the_middle_of_their_steps(stage: S2MelStageModel) -> None:
+    stepper = Batched(stage.velocity, as_it_is)
+    early, late, given_up = start(stage, 40, 25), start(stage, 39, 20), start(stage, 41, 30)
+    stepper.advance([early, given_up])
+    stepper.advance([late, early])
+    finish(stepper, [early, late])
+    for mine, expected in ((early, start(stage, 40, 25)), (late, start(stage, 39, 20))):
+        finish(OneByOne(stage.velocity), [expected])
+        torch.testing.assert_close(mine.mel, expected.mel, rtol=1e-4, atol=1e-4)
+
+
+def test_one_by_one_no_bit_depends_on_the_mates(stage: S2MelStageModel) -> None:
+    together, alone = renders(stage), renders(stage)
+    finish(OneByOne(stage.velocity), together)
+    for render in alone:
+        finish(OneByOne(stage.velocity), [render])
+    assert all(torch.equal(a.mel, b.mel) for a, b in zip(together, alone, strict=True))
+
+
+def test_a_shape_is_captured_when_it_comes_again(stage: S2MelStageModel) -> None:
+    """What is captured reads its inputs anew: the result is that of no capture."""
+    captured: list[Compute] = []
+
+    def capture(compute: Compute) -> Compute:
+        captured.append(compute)
+        return compute
+
+    stepper = Batched(stage.velocity, capture)
+    render = start(stage, 40, 25)
+    stepper.advance([render])
+    assert not captured
+    finish(stepper, [render])
+    finish(stepper, [start(stage, 39, 24)])
+    assert len(captured) == 1, "39 and 40 frames are one shape"
+
+
+def test_no_more_shapes_are_kept_than_allowed(stage: S2MelStageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepping, "MAX_PLANS", 2)
+    stepper = Batched(stage.velocity, as_it_is)
+    for length in (20, 40, 80):
+        finish(stepper, [start(stage, length, 9)])
+    assert len(stepper._plans) == 2
+
+
+def test_a_render_that_is_given_up_leaves_nothing(stage: S2MelStageModel) -> None:
+    stepper, render = Batched(stage.velocity, as_it_is), start(stage, 40, 25)
+    stepper.advance([render])
+    left = weakref.ref(render)
+    del render
+    gc.collect()
+    assert left() is None
+
+
+def test_without_guidance_no_second_half_is_computed(stage: S2MelStageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    norm = torch.nn.functional.layer_norm
+
+    def counting(x: torch.Tensor, *arguments: object, **options: object) -> torch.Tensor:
+        rows.append(len(x))
+        return norm(x, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("torch.nn.functional.layer_norm", counting)
+    for rate in (0.0, 0.7):
+        OneByOne(stage.velocity).advance([start(stage, 40, 25, cfg_rate=rate)])
+    assert rows == [1, 2]
