@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import operator
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -19,6 +22,25 @@ MAX_FOREIGN_SHARE = 0.1
 
 Figures = dict[str, dict[str, object]]
 """By key: value, unit and, where there is one, goal and whether it is met."""
+
+
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
+
+
+def figure(value: float, unit: str, goal: str = "", **more: object) -> dict[str, object]:
+    """One figure of a report.
+
+    Args:
+        value: As it was measured.
+        unit: Empty for a plain number.
+        goal: Such as ``<= 250``; empty where there is none.
+        more: What else belongs to it, such as the settings that it was measured under.
+    """
+    made: dict[str, object] = {"value": value, "unit": unit, **more}
+    if goal:
+        sign, _, bound = goal.partition(" ")
+        made |= {"goal": goal, "met": _COMPARISONS[sign](value, float(bound))}
+    return made
 
 
 def write(path: Path, name: str, command: str, machine: str, figures: Mapping[str, Mapping[str, object]]) -> None:
@@ -51,3 +73,45 @@ def foreign_share() -> float:
     after = own.cpu_times()
     spent = after.user + after.system - before.user - before.system
     return max(0.0, busy - spent / 2.0 / (os.cpu_count() or 1))
+
+
+def share_to_measure_beside(*, is_busy_allowed: bool) -> float | None:
+    """Print which share of the CPU others take and return it; None, with the reason on stderr, when it is too much."""
+    share = foreign_share()
+    print(f"other processes take {share:.0%} of the CPU", file=sys.stderr)
+    if share > MAX_FOREIGN_SHARE and not is_busy_allowed:
+        print(f"more than {MAX_FOREIGN_SHARE:.0%}: nothing is measured; --busy does it all the same", file=sys.stderr)
+        return None
+    return share
+
+
+class OthersWatch:
+    """The share of CPU time that neither this process nor its living children took, from now until it is asked for."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._busy = _busy_seconds()
+        self._own = _tree_seconds()
+
+    def share(self) -> float:
+        elapsed = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        return max(0.0, (_busy_seconds() - self._busy - _tree_seconds() + self._own) / elapsed)
+
+
+def _busy_seconds() -> float:
+    times = psutil.cpu_times()
+    return float(times.user + times.system + getattr(times, "nice", 0.0))
+
+
+def _tree_seconds() -> float:
+    process = psutil.Process()
+    spent = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(times.user + times.system for times in spent)
+
+
+def print_figures(figures: Mapping[str, Mapping[str, object]]) -> None:
+    """Print figures as a Markdown table."""
+    print("| figure | value | unit | goal | met |\n|---|---:|---|---|---|")
+    for key, each in figures.items():
+        met = {None: "", True: "yes", False: "no"}[each.get("met")]  # type: ignore[index]
+        print(f"| {key} | {each['value']} | {each['unit']} | {each.get('goal', '')} | {met} |")

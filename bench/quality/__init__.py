@@ -1,0 +1,1 @@
+"""How good streamed speech is beside speech that is rendered whole, by numbers."""

@@ -1,0 +1,1 @@
+"""What only time shows: memory and drift over ten minutes of speech, and text that arrives slowly; `bench.soak`."""
