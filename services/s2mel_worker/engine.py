@@ -235,7 +235,9 @@ class S2MelEngine:
 
     def _clock(self, session: Session) -> Clock:
         params = session.params
-        solver = Solver(int(params["steps"]), params["sway"], int(params["solver_order"]))
+        solver = Solver(
+            int(params["steps"]), params["sway"], int(params["solver_order"]), int(params["guidance_interval"])
+        )
         clock = self._clocks.get(solver)
         if clock is None:
             clock = Clock.of(self._stage.velocity, solver)

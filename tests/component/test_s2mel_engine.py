@@ -193,6 +193,7 @@ def test_batches_give_the_mel_of_single_renders(engine: S2MelEngine, voice: Tens
         "long": {"policy": replace(POLICY, is_whole=True)},
         "unguided": {"cfg_rate": 0.0},
         "solver": {"steps": 3, "sway": -0.5, "solver_order": 2},
+        "guidance": {"steps": 4, "guidance_interval": 2},
         "prompt": {"policy": replace(POLICY, prompt_seconds=0.9)},
     }
     sessions = {what: session(batched, voice, **options) for what, options in different.items()}  # type: ignore[arg-type]

@@ -212,7 +212,7 @@ class StreamingPolicy(Section):
 
 
 # Fewer steps of a better solver end as near to the flow's end as the published 25 (docs/measurements.md).
-_QUICK_SOLVER = {"sway": -0.5, "solver_order": 2.0}
+_QUICK_SOLVER = {"sway": -0.5, "solver_order": 2.0, "guidance_interval": 2.0}
 
 POLICIES = {
     "balanced": StreamingPolicy(

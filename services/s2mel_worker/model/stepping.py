@@ -43,12 +43,12 @@ class OneByOne:
 
     def advance(self, renders: Sequence[Trajectory]) -> None:
         for render in renders:
-            guidance = torch.tensor([[[render.cfg_rate]]], device=render.x.device) if render.cfg_rate else None
-            frames = Frames.of(
-                [render.span] * (2 if render.cfg_rate else 1), self._network.num_taps, self._network.device
+            is_guided = render.is_guidance_due
+            frames = Frames.of([render.span] * (2 if is_guided else 1), self._network.num_taps, self._network.device)
+            velocities = self._network(
+                render.x[None], render.condition[None], render.modulation[None], frames, is_guided=is_guided
             )
-            velocity = self._network(render.x[None], render.condition[None], render.modulation[None], frames, guidance)
-            render.advance(velocity[0])
+            render.advance(velocities[:, 0])
 
 
 class Batched:
@@ -67,8 +67,9 @@ class Batched:
         self._plans: OrderedDict[tuple[int, int, int, bool], _Plan] = OrderedDict()
 
     def advance(self, renders: Sequence[Trajectory]) -> None:
-        for is_guided in (False, True):
-            alike = [render for render in renders if bool(render.cfg_rate) == is_guided]
+        # Sorted before the first of them moves on.
+        halves = {is_guided: [r for r in renders if r.is_guidance_due == is_guided] for is_guided in (False, True)}
+        for is_guided, alike in halves.items():
             lengths = [render.span.num_frames for render in alike]
             for group in groups(lengths, most=self.batch_limit):
                 self._step([alike[n] for n in group], is_guided=is_guided)
@@ -81,8 +82,8 @@ class Batched:
         self._plans[key] = plan
         if len(self._plans) > MAX_PLANS:
             self._plans.popitem(last=False)
-        for render, velocity in zip(renders, plan.velocities(renders), strict=False):
-            render.advance(velocity)
+        for render, velocities in zip(renders, plan.velocities(renders).transpose(0, 1), strict=False):
+            render.advance(velocities)
 
 
 class _Plan:
@@ -93,20 +94,19 @@ class _Plan:
     ) -> None:
         self._network, self._capture = network, capture
         self._sizes = {"num_frames": num_frames, "num_tail_frames": num_tail}
-        self._num_halves = 2 if is_guided else 1
+        self._is_guided = is_guided
         self._num_rows = num_rows
         self._loaded: list[weakref.ref[Trajectory]] = []
         """Whose statics are in the tensors; a render that was given up must not live on here."""
         self._x = torch.zeros(num_rows, num_frames, network.num_bins, device=network.device)
         self._condition = torch.zeros(num_rows, num_frames, network.width, device=network.device)
         self._modulation = torch.zeros(num_rows, network.num_modulations, device=network.device)
-        self._guidance = torch.zeros(num_rows, 1, 1, device=network.device) if is_guided else None
         self._frames = self._layout([])
         self._repeat: Compute | None = None
         self._num_uses = 0
 
     def velocities(self, renders: list[Trajectory]) -> Tensor:
-        """(rows, S, M), valid until the next call."""
+        """(halves, rows, S, M), valid until the next call."""
         self._load(renders)
         self._num_uses += 1
         if self._repeat is None and self._num_uses > 1:
@@ -115,7 +115,7 @@ class _Plan:
         return self._repeat() if self._repeat else self._compute()
 
     def _compute(self) -> Tensor:
-        return self._network(self._x, self._condition, self._modulation, self._frames, self._guidance)
+        return self._network(self._x, self._condition, self._modulation, self._frames, is_guided=self._is_guided)
 
     def _load(self, renders: list[Trajectory]) -> None:
         wanted = [weakref.ref(render) for render in renders]
@@ -129,11 +129,11 @@ class _Plan:
     def _load_statics(self, renders: list[Trajectory]) -> None:
         for row, render in enumerate(renders):
             self._condition[row, : len(render.condition)] = render.condition
-            if self._guidance is not None:
-                self._guidance[row] = render.cfg_rate
         self._frames.copy_(self._layout([render.span for render in renders]))
 
     def _layout(self, spans: list[Span]) -> Frames:
         # Rows without a render have one frame: attention over none would not be a number.
         rows = spans + [Span(1, 0, 0)] * (self._num_rows - len(spans))
-        return Frames.of(rows * self._num_halves, self._network.num_taps, self._network.device, **self._sizes)
+        return Frames.of(
+            rows * (2 if self._is_guided else 1), self._network.num_taps, self._network.device, **self._sizes
+        )

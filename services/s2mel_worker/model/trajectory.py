@@ -52,11 +52,18 @@ class Trajectory:
         self.x = torch.cat((noise.new_zeros(span.num_known, noise.shape[1]), noise))
         """(T, M) the point of the flow; known frames stay 0."""
         self._before: Tensor | None = None
+        self._guidance: Tensor | None = None
+        """(T - known, M) what guidance added to the velocity when it was last looked at."""
 
     @property
     def modulation(self) -> Tensor:
         """(numbers,) of the next step."""
         return self.clock.modulation[self.step]
+
+    @property
+    def is_guidance_due(self) -> bool:
+        """Whether the next step needs the unconditioned velocity too."""
+        return self.cfg_rate != 0 and self.clock.solver.is_guidance_due(self.clock.times, self.step)
 
     @property
     def is_done(self) -> bool:
@@ -67,10 +74,10 @@ class Trajectory:
         """(T - known, M) of the unknown frames."""
         return self.x[self.span.num_known :]
 
-    def advance(self, velocity: Tensor) -> None:
-        """Go one step along the velocity (S, M) of the tail."""
+    def advance(self, velocities: Tensor) -> None:
+        """Go one step along the tail's velocity (1, S, M), or (2, S, M) with the unconditioned one behind it."""
         now, before = self.clock.solver.weights(self.clock.times, self.step)
-        unknown = velocity[self.span.num_known - self.span.tail_start : self.span.tail_frames]
+        unknown = self._guided(velocities[:, self.span.num_known - self.span.tail_start : self.span.tail_frames])
         self.mel.add_(unknown, alpha=now)
         if before:
             assert self._before is not None
@@ -79,3 +86,8 @@ class Trajectory:
             # A copy: the next step may be computed into the same memory.
             self._before = unknown.clone()
         self.step += 1
+
+    def _guided(self, velocities: Tensor) -> Tensor:
+        if len(velocities) > 1:
+            self._guidance = self.cfg_rate * (velocities[0] - velocities[1])
+        return velocities[0] if self._guidance is None else velocities[0] + self._guidance

@@ -113,9 +113,7 @@ class VelocityNetwork:
         )
 
     @torch.no_grad()
-    def __call__(
-        self, x: Tensor, condition: Tensor, modulation: Tensor, frames: Frames, guidance: Tensor | None
-    ) -> Tensor:
+    def __call__(self, x: Tensor, condition: Tensor, modulation: Tensor, frames: Frames, *, is_guided: bool) -> Tensor:
         """Estimate the velocity of the tails.
 
         Args:
@@ -123,14 +121,14 @@ class VelocityNetwork:
             condition: (B, T, C) of `condition`.
             modulation: (B, numbers) of `modulation`.
             frames: which frames are whose.
-            guidance: (B, 1, 1) strength of the guidance; None computes no unconditioned half.
+            is_guided: Whether the unconditioned velocity is wanted too.
 
         Returns:
-            (B, S, M) float32.
+            (1, B, S, M) float32; guided (2, B, S, M), the conditioned one first.
         """
         hidden = self._linear(x, self._from_x)
         both = hidden + condition
-        if guidance is not None:
+        if is_guided:
             both = torch.cat((both, hidden + self.blank))
             modulation = modulation.repeat(2, 1)
         rows = [part[:, None] for part in torch.split(modulation, self._parts, dim=1)]
@@ -138,11 +136,7 @@ class VelocityNetwork:
         tail = self._tail(self._transform(both, norms, frames), x, norms[-2:], frames)
         smooth = self._smooth(tail[..., : self.width], gates, frames) + tail[..., self.width :]
         normed = torch.addcmul(shift, F.layer_norm(smooth, (self.width,), eps=1e-6), scale)
-        velocity = self._linear(normed, self._out, self._out_bias)
-        if guidance is None:
-            return velocity
-        conditioned, without = velocity.chunk(2)
-        return torch.addcmul(conditioned, conditioned - without, guidance)
+        return torch.unflatten(self._linear(normed, self._out, self._out_bias), 0, (-1, len(x)))
 
     def _transform(self, x: Tensor, norms: list[Tensor], frames: Frames) -> Tensor:
         """All blocks: (G, T, C) to the tails (G, S, C)."""
@@ -286,11 +280,11 @@ def _mixed_by_head(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Returns:
         (G, S, C) bfloat16.
     """
-    queries = (query * query.shape[-1] ** -0.5).bfloat16().transpose(1, 2).flatten(0, 1)
-    keys, values = key.bfloat16().permute(0, 2, 3, 1).flatten(0, 1), value.transpose(1, 2).flatten(0, 1)
+    parts = ((query * query.shape[-1] ** -0.5).bfloat16(), key.bfloat16(), value)
+    heads = zip(*(part.transpose(1, 2).flatten(0, 1) for part in parts), strict=True)
     # Autocast would bring the scores back to float32 for the softmax, whose sums are float32 all the same.
     with torch.autocast("cpu", enabled=False):
-        mixed = [(q @ k).softmax(dim=-1) @ v for q, k, v in zip(queries, keys, values, strict=True)]
+        mixed = [(q @ k.T).softmax(dim=-1) @ v for q, k, v in heads]
     return torch.unflatten(torch.stack(mixed), 0, (len(query), -1)).transpose(1, 2).flatten(2)
 
 

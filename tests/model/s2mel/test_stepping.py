@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from services.s2mel_worker.model.solver import Solver
 from services.s2mel_worker.model.stage import S2MelStageModel
 from services.s2mel_worker.model.stepping import Batched, Compute, OneByOne, Stepper
 from services.s2mel_worker.model.trajectory import Clock, Trajectory
+from services.s2mel_worker.model.velocity import VelocityNetwork
 
 
 def start(
@@ -36,6 +38,7 @@ def renders(stage: S2MelStageModel) -> list[Trajectory]:
         start(stage, 40, 25),
         start(stage, 38, 3, Solver(5, sway=-0.5)),
         start(stage, 41, 30, Solver(4, order=2), 0.2),
+        start(stage, 42, 28, Solver(6, guidance_interval=2)),
         start(stage, 90, 60, cfg_rate=0.0),
         start(stage, 85, 5, Solver(2), 0.0),
         start(stage, 12, 9),
@@ -122,3 +125,27 @@ def test_without_guidance_no_second_half_is_computed(stage: S2MelStageModel, mon
     for rate in (0.0, 0.7):
         OneByOne(stage.velocity).advance([start(stage, 40, 25, cfg_rate=rate)])
     assert rows == [1, 2]
+
+
+@pytest.mark.parametrize("make", [OneByOne, lambda network: Batched(network, as_it_is)])
+def test_guidance_stays_as_it_was_between_two_looks_at_it(
+    stage: S2MelStageModel, make: Callable[[VelocityNetwork], Stepper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    compute = VelocityNetwork.__call__
+
+    def noting(network: VelocityNetwork, *arguments: object, is_guided: bool) -> torch.Tensor:
+        looks.append(is_guided)
+        return compute(network, *arguments, is_guided=is_guided)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(VelocityNetwork, "__call__", noting)
+    made = {}
+    for interval in (1, 3):
+        render = start(stage, 40, 25, Solver(8, guidance_interval=interval))
+        finish(make(stage.velocity), [render])
+        made[interval] = render.mel
+    assert looks[:8] == [True] * 8
+    # Steps begin at 0, 1/8, 2/8, and from 3/8 on the flow counts as settled.
+    assert looks[8:] == [True, True, True, True, False, False, True, False]
+    difference = (made[1] - made[3]).abs()
+    assert 1e-4 < difference.mean() < 0.2 * made[1].std()

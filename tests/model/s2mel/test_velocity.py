@@ -43,10 +43,10 @@ def served(network: VelocityNetwork, given: dict[str, Tensor], time: float, cfg_
     """Velocity of the unknown frames (T - known, M)."""
     span = Span(len(given["x"]), len(given["mel"]), network.reach)
     condition = network.condition(given["mel"], given["mu"], given["style"])
-    guidance = torch.tensor([[[cfg_rate]]]) if cfg_rate else None
     frames = Frames.of([span] * (2 if cfg_rate else 1), network.num_taps, network.device)
     modulation = network.modulation(torch.tensor([time]))
-    tail = network(given["x"][None], condition[None], modulation, frames, guidance)[0]
+    tails = network(given["x"][None], condition[None], modulation, frames, is_guided=cfg_rate > 0)[:, 0]
+    tail = tails[0] + cfg_rate * (tails[0] - tails[-1])
     return tail[span.num_known - span.tail_start :]
 
 
@@ -67,7 +67,7 @@ def test_a_tail_shorter_than_the_wavenet_reaches_would_show(stage: S2MelStageMod
     span = Span(40, 25, network.reach - 3)
     condition, modulation = network.condition(given["mel"], given["mu"], given["style"]), torch.tensor([0.3])
     frames = Frames.of([span], network.num_taps, network.device)
-    tail = network(given["x"][None], condition[None], network.modulation(modulation), frames, None)[0]
+    tail = network(given["x"][None], condition[None], network.modulation(modulation), frames, is_guided=False)[0, 0]
     short = tail[span.num_known - span.tail_start :]
     assert (short - published(stage, given, 0.3)[25:]).abs().max() > 1e-4
 
@@ -95,10 +95,11 @@ def test_items_of_a_padded_batch_equal_their_own_runs(stage: S2MelStageModel, pa
         x[row, : len(item["x"])] = item["x"]
         condition[row, : len(item["x"])] = network.condition(item["mel"], item["mu"], item["style"])
     frames = Frames.of(spans * 2, network.num_taps, network.device, num_frames=50, num_tail_frames=40)
-    guidance = torch.tensor([0.7, 0.2, 1.5])[:, None, None]
-    batch = network(x, condition, network.modulation(torch.tensor(times)), frames, guidance)
+    with_condition, without = network(x, condition, network.modulation(torch.tensor(times)), frames, is_guided=True)
+    rates = [0.7, 0.2, 1.5]
+    batch = with_condition + torch.tensor(rates)[:, None, None] * (with_condition - without)
     for row, (item, time, span) in enumerate(zip(items, times, spans, strict=True)):
-        alone = served(network, item, time, float(guidance[row]))
+        alone = served(network, item, time, rates[row])
         mine = batch[row, span.num_known - span.tail_start : span.tail_frames]
         torch.testing.assert_close(mine, alone, rtol=1e-5, atol=2e-5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.s2mel_worker.model.solver import Solver
+from services.s2mel_worker.model.solver import SETTLED, Solver
 
 
 @given(st.integers(1, 100), st.floats(-1, 1), st.sampled_from([1, 2]))
@@ -33,6 +34,26 @@ def test_sway_moves_steps_to_one_end() -> None:
     early, late = Solver(8, -1).times().diff(), Solver(8, 1).times().diff()
     assert early[0] < early[-1]
     assert late[0] > late[-1]
+
+
+@given(st.integers(1, 60), st.floats(-1, 1), st.integers(1, 60))
+def test_guidance_is_computed_at_every_early_step_and_then_at_intervals(
+    num_steps: int, sway: float, interval: int
+) -> None:
+    solver = Solver(num_steps, sway, guidance_interval=interval)
+    times = solver.times().tolist()
+    due = [step for step in range(num_steps) if solver.is_guidance_due(times, step)]
+    early = [step for step in range(num_steps) if times[step] < SETTLED]
+    late = [step for step in due if step not in early]
+    assert due[0] == 0
+    assert due[: len(early)] == early
+    assert all(after - before == interval for before, after in itertools.pairwise(late))
+    assert late[:1] == [len(early)][: num_steps - len(early)]
+
+
+def test_by_default_guidance_is_computed_at_every_step() -> None:
+    times = Solver(25).times().tolist()
+    assert all(Solver(25).is_guidance_due(times, step) for step in range(25))
 
 
 def solved(solver: Solver) -> float:
