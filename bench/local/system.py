@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -13,6 +14,9 @@ from typing import Self
 
 from bench.local.members import GATEWAY, Member, members_of
 from bench.local.process import ROOT, ServiceProcess, StartError
+
+NICENESS = {"gpt_worker": 8, "s2mel_worker": 3}
+"""How far workers stand back for those behind them; the GPT runs seconds ahead of the listener."""
 
 _POLL_SECONDS = 0.1
 
@@ -115,13 +119,19 @@ class LocalSystem:
             self.processes[member.name] = self._process(member, addresses[member.name], variables)
 
     def _variables(self, member: Member) -> dict[str, str]:
-        variables: dict[str, str] = {}
+        variables = self._niceness(member)
         if member.module != GATEWAY and self._threads is not None:
             variables |= {f"{member.prefix}THREADS": str(self._threads), "OMP_NUM_THREADS": str(self._threads)}
         if member.gpu is not None:
             # In this order the numbers are those that nvidia-smi shows.
             variables |= {"CUDA_VISIBLE_DEVICES": member.gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         return variables | dict(self._environment.get(member.module, {})) | dict(self._environment.get(member.name, {}))
+
+    def _niceness(self, member: Member) -> dict[str, str]:
+        """Who is nearer to the listener goes first where all share the same cores, unless the user has a say."""
+        name = f"{member.prefix}NICENESS"
+        is_set = self._config is not None or name in os.environ or "TTS_NICENESS" in os.environ
+        return {} if is_set or member.module not in NICENESS else {name: str(NICENESS[member.module])}
 
     def _process(self, member: Member, address: str, variables: dict[str, str]) -> ServiceProcess:
         host, port = address.rpartition(":")[0], variables[f"{member.prefix}METRICS_PORT"]

@@ -37,6 +37,9 @@ class StageSettings(ServiceSettings):
     threads: Runtime[int] = Field(default=1, ge=1, le=64)
     """CPU threads of one step."""
 
+    niceness: Runtime[int] = Field(default=0, ge=0, le=19)
+    """How far this process stands back for others on the same cores, as `nice` counts; for several on one machine."""
+
     device: Runtime[Device] = "auto"
     """auto, cpu, cuda or cuda:N. auto takes the first GPU that the process can see, and where there is none the
     CPU, which the log says; cuda fails without a GPU."""

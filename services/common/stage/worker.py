@@ -35,6 +35,8 @@ def run_worker(stage: str, settings: StageSettings, load_engine: Callable[[], En
     """
     # CUDA's own order is by speed; this one is also NVML's, so both mean the same GPU by a number.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if settings.niceness:
+        os.nice(settings.niceness)
     logs.configure(f"{stage}_worker", settings.log_level)
     traces.configure(f"{stage}_worker", settings.otlp_endpoint)
     try:
