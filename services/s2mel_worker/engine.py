@@ -112,12 +112,16 @@ class S2MelEngine:
                 f"to resume at frame {resume.next_index} the state needs mel float32 [{frames}, {self._bins}]",
                 "open.resume.state[mel]",
             )
+        if not np.isfinite(mel).all():
+            raise tensor_error("mel holds numbers that are not finite", "open.resume.state[mel]")
         return first_code
 
     def push(self, session: Session, chunk: Chunk) -> None:
         codes, limit = chunk.tensors["codes"], self.spec.takes.vocabulary
         if len(codes) and (int(codes.min()) < 0 or int(codes.max()) >= limit):
             raise tensor_error(f"codes must be 0 to {limit - 1}", "chunk.tensors[codes]")
+        if not np.isfinite(chunk.tensors["latents"]).all():
+            raise tensor_error("latents hold numbers that are not finite", "chunk.tensors[latents]")
         queue = self._states[session].queue
         queue.push(chunk)
         if queue.last_stop > self._max_codes:

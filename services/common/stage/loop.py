@@ -180,7 +180,7 @@ class StageLoop:
             for session, output in outputs:
                 if isinstance(output, TtsError):
                     session.has_failed = True
-            if outputs or not batch or any(session.used != session.told_used for session in batch):
+            if outputs or not batch or any(s.used != s.told_used for s in list(self._sessions)):
                 return outputs, not batch
         return [], True
 

@@ -16,15 +16,18 @@ def pick(ready: Sequence[Session], *, max_batch_size: int) -> list[Session]:
 def rank(session: Session) -> tuple[float, ...]:
     """Where a session stands; the least goes first.
 
-    Higher priority first. Then sessions out of which nothing has come yet, in the order in which they opened. Then the
-    least playback lead: whose listener will have heard all there is soonest. Then the earlier deadline, then who was
-    served longest ago. Borders and numbers never depend on this; it only decides who waits.
+    Higher priority first. Then sessions out of which nothing has come yet, in the order in which they opened, if it
+    comes soon: one that gives nothing before its segment is done takes turns with listeners who run dry. Then the
+    least playback lead: whose listener will have heard all there is soonest. Where these are equal, the earlier
+    deadline, then who was served longest ago. Borders and numbers never depend on this; it only decides who waits.
     """
-    has_begun = session.plays_until is not None
+    runs_dry = session.plays_until
+    if runs_dry is None and session.is_slow_to_begin:
+        runs_dry = session.last_served
     return (
         -session.priority,
-        has_begun,
-        session.plays_until if session.plays_until is not None else session.opened,
+        runs_dry is not None,
+        session.opened if runs_dry is None else runs_dry,
         math.inf if session.deadline is None else session.deadline,
         session.last_served,
     )

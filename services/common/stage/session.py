@@ -101,6 +101,11 @@ class Session:
     output. A listener who had to wait goes on from where the sound stopped."""
 
     @property
+    def is_slow_to_begin(self) -> bool:
+        """Whether many steps come before its first output: a whole segment's, or those that another worker did."""
+        return self.policy.is_whole or bool(self.params.get("compat")) or self.resume is not None
+
+    @property
     def is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
 

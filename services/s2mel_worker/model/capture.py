@@ -31,7 +31,8 @@ class GraphCapture:
                 compute()
         torch.cuda.current_stream(self._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
+        # A new voice may allocate on its own thread meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
             made = compute()
 
         def replay() -> Tensor:

@@ -120,15 +120,20 @@ class _Plan:
     def _load(self, renders: list[Trajectory]) -> None:
         wanted = [weakref.ref(render) for render in renders]
         if wanted != self._loaded:
+            # A load that fails on the way has left parts of it.
+            self._loaded = []
             self._load_statics(renders)
             self._loaded = wanted
         for row, render in enumerate(renders):
             self._x[row, : len(render.x)] = render.x
+            self._x[row, len(render.x) :] = 0
             self._modulation[row] = render.modulation
 
     def _load_statics(self, renders: list[Trajectory]) -> None:
         for row, render in enumerate(renders):
             self._condition[row, : len(render.condition)] = render.condition
+            # What is masked is multiplied by 0, and 0 times what is no number is none.
+            self._condition[row, len(render.condition) :] = 0
         self._frames.copy_(self._layout([render.span for render in renders]))
 
     def _layout(self, spans: list[Span]) -> Frames:

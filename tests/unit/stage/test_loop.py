@@ -188,6 +188,7 @@ def test_a_step_is_shared_by_no_more_than_engine_and_settings_allow(
         opened(loop, name, 1)
     for _ in sizes:
         loop._turn()
+        loop._tell_used()
 
     assert [len(batch) for batch in engine.batches[::3]] == sizes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.common.stage.policy import Policy
 from services.common.stage.scheduler import pick
-from services.common.stage.session import Session
+from services.common.stage.session import ResumePoint, Session
 from services.common.stage.spec import Edge, EdgeKind
 
 NOW = 1000.0
@@ -139,3 +140,22 @@ def test_no_stream_starves_beside_others_that_are_always_ready(
 )
 def test_an_edge_knows_how_long_its_items_last(edge: Edge, seconds: float) -> None:
     assert edge.seconds(100) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        {"policy": Policy(is_whole=True)},
+        {"params": {"compat": 1.0}},
+        {"resume": ResumePoint(0, 100, {})},
+    ],
+)
+def test_a_session_that_gives_nothing_for_long_takes_turns_with_listeners(slow: dict[str, Any]) -> None:
+    """It would be first at every step of its segment otherwise, and silence the others."""
+    made = session(opened=NOW, last_served=NOW)
+    for name, value in slow.items():
+        setattr(made, name, value)
+    dry, ahead, fresh = session(plays_until=NOW - 1), session(plays_until=NOW + 5), session(opened=NOW + 1)
+    assert pick([ahead, made, dry, fresh], max_batch_size=4) == [fresh, dry, made, ahead]
+    made.last_served = NOW - 2
+    assert pick([ahead, made, dry], max_batch_size=1) == [made]
