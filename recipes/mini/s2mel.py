@@ -28,8 +28,8 @@ PREFIX_CODES = 25
 PREFIX_SHARE = 0.5
 CONDITION_DROPOUT = 0.1
 GUIDANCE = 0.4
-"""Share of the guided velocity in the target: w is classifier-free guidance of strength w / (1 - w), at half its cost
-when serving, because the network gives the guided velocity by itself (model guidance, arXiv 2502.12154)."""
+"""Share w of what the conditions change that moves the target (model guidance, arXiv 2502.12154). It is classifier-free
+guidance of strength w / (1 - w) at half the cost of serving: the network gives the guided velocity by itself."""
 GUIDANCE_RAMP = 1000
 EARLY_SHARE, EARLY_POWER = 0.8, 2.5
 GUESS_SECONDS = 75.0
@@ -231,7 +231,11 @@ class FlowTrainer:
             voice = self.styles[prompt.id][None].to(self.device)
             t = torch.zeros(1, device=self.device)
             with self.precision():
-                velocity = self.average.velocity(noise, known, t, voice, mu).float()
+                guided = self.average.velocity(noise, known, t, voice, mu).float()
+                nothing = [torch.zeros_like(part) for part in (known, voice, mu)]
+                free = self.average.velocity(noise, nothing[0], t, *nothing[1:]).float()
+            # What the data alone would give: guidance goes beyond it, which is no error.
+            velocity = (1 - self.guidance) * guided + self.guidance * free
             made = (noise + velocity)[:, given:]
             errors["held_l1"] += F.l1_loss(made, mel).item() / len(clips)
             centred = F.l1_loss(made - made.mean(1, keepdim=True), mel - mel.mean(1, keepdim=True))
