@@ -182,7 +182,10 @@ async def test_a_voice_with_another_hash_is_refused() -> None:
 async def test_an_engine_knows_a_voice_by_its_hash() -> None:
     """So that it can keep what it derives from the voice."""
     async with worker() as it:
-        await Stream(it).open()
+        stream = await Stream(it).open()
+        # Opened is said at once; a chunk comes from an engine that has the session.
+        await stream.send([1])
+        await stream.chunk()
 
         (session,) = it.engine.open_sessions
         assert session.voice_hash == VOICE_HASH
