@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from services.common.arrays import Array, Tensors
+from services.common.cuda_graphs import Compute
 from services.common.errors import InvalidRequestError
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.s2mel_worker.engine import S2MelEngine, load_engine
 from services.s2mel_worker.model.capture import as_it_is
 from services.s2mel_worker.model.render import Prompt, cut_prompt
-from services.s2mel_worker.model.stepping import Batched, Compute
+from services.s2mel_worker.model.stepping import Batched
 from services.s2mel_worker.model.windows import all_windows, frames_of
 from services.s2mel_worker.settings import S2MelWorkerSettings
 from tests.system.conftest import MODEL_DIR

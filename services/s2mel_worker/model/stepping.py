@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from services.common.cuda_graphs import Compute
 from services.s2mel_worker.model.batching import groups, rows_bucket, size_bucket
 from services.s2mel_worker.model.frames import Frames, Span
 from services.s2mel_worker.model.trajectory import Trajectory
@@ -23,7 +24,6 @@ from services.s2mel_worker.model.velocity import VelocityNetwork
 MAX_PLANS = 64
 """Shapes that are kept ready; the one that was used longest ago goes first."""
 
-Compute = Callable[[], Tensor]
 Capture = Callable[[Compute], Compute]
 
 

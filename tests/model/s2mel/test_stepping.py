@@ -9,11 +9,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from services.common.cuda_graphs import Compute
 from services.s2mel_worker.model import stepping
 from services.s2mel_worker.model.capture import as_it_is
 from services.s2mel_worker.model.solver import Solver
 from services.s2mel_worker.model.stage import S2MelStageModel
-from services.s2mel_worker.model.stepping import Batched, Compute, OneByOne, Stepper
+from services.s2mel_worker.model.stepping import Batched, OneByOne, Stepper
 from services.s2mel_worker.model.trajectory import Clock, Trajectory
 from services.s2mel_worker.model.velocity import VelocityNetwork
 
