@@ -40,6 +40,8 @@ class ServiceProcess:
     """All must be SERVING before the service counts as up."""
     metrics: str = ""
     """host:port of its Prometheus metrics; empty when they are off."""
+    cores: set[int] = field(default_factory=set)
+    """Those that it keeps to; all where none is named."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -54,7 +56,8 @@ class ServiceProcess:
         """Start it with its log appended to; returns at once."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C in a terminal reaches the parent only, which drains it.
+            # A group of its own: Ctrl-C in a terminal reaches the parent only, which drains it. Not a session, since
+            # Linux may weigh niceness only within one.
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
@@ -62,8 +65,11 @@ class ServiceProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                process_group=0,
             )
+        if self.cores:
+            # At once: its threads take it over as they begin.
+            os.sched_setaffinity(self.process.pid, self.cores)
 
     def is_serving(self) -> bool:
         return all(health_status(self.address, name) == "SERVING" for name in self.health_names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -14,9 +13,7 @@ from typing import Self
 
 from bench.local.members import GATEWAY, Member, members_of
 from bench.local.process import ROOT, ServiceProcess, StartError
-
-NICENESS = {"gpt_worker": 8, "s2mel_worker": 3}
-"""How far workers stand back for those behind them; the GPT runs seconds ahead of the listener."""
+from bench.local.sharing import cores_of, shared_settings, usable_cores
 
 _POLL_SECONDS = 0.1
 
@@ -104,6 +101,8 @@ class LocalSystem:
         free_ports = [address.rpartition(":")[2] for address in free[len(names) :]]
         metrics_ports = dict(zip(names, free_ports, strict=True)) | self._metrics_ports
         workers = ",".join(addresses[member.name] for member in self._members if member.module != GATEWAY)
+        # More threads than one are meant for more cores than one.
+        cores = {} if self._config or (self._threads or 1) > 1 else cores_of(self._members, usable_cores())
         for member in self._members:
             own = {
                 "ADDRESS": addresses[member.name],
@@ -117,21 +116,16 @@ class LocalSystem:
                 own |= {"WORKERS": workers, "MORE_MODELS": ",".join(map(str, self.model_dirs[1:])) or ","}
             variables = {f"{member.prefix}{name}": value for name, value in own.items()} | self._variables(member)
             self.processes[member.name] = self._process(member, addresses[member.name], variables)
+            self.processes[member.name].cores = cores.get(member.name, set())
 
     def _variables(self, member: Member) -> dict[str, str]:
-        variables = self._niceness(member)
+        variables = {} if self._config else shared_settings(member)
         if member.module != GATEWAY and self._threads is not None:
             variables |= {f"{member.prefix}THREADS": str(self._threads), "OMP_NUM_THREADS": str(self._threads)}
         if member.gpu is not None:
             # In this order the numbers are those that nvidia-smi shows.
             variables |= {"CUDA_VISIBLE_DEVICES": member.gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         return variables | dict(self._environment.get(member.module, {})) | dict(self._environment.get(member.name, {}))
-
-    def _niceness(self, member: Member) -> dict[str, str]:
-        """Who is nearer to the listener goes first where all share the same cores, unless the user has a say."""
-        name = f"{member.prefix}NICENESS"
-        is_set = self._config is not None or name in os.environ or "TTS_NICENESS" in os.environ
-        return {} if is_set or member.module not in NICENESS else {name: str(NICENESS[member.module])}
 
     def _process(self, member: Member, address: str, variables: dict[str, str]) -> ServiceProcess:
         host, port = address.rpartition(":")[0], variables[f"{member.prefix}METRICS_PORT"]

@@ -13,21 +13,14 @@ from services.common.checkpoint import CheckpointConfig
 
 # Multistep with early steps: at 4 steps as near to the end of the flow as 10 equal Euler steps.
 SOLVER = {"sway": -0.5, "solver_order": 2}
+# With guidance at every second late step the end is no further off.
+STREAMED = {**SOLVER, "guidance_interval": 2}
+# Codes of a first window and its look-ahead, and those of the windows behind it, end with a chunk or little before:
+# whatever a stage waits for beyond its need is late.
 POLICIES: dict[str, Any] = {
     "balanced": {
-        "first_window_codes": 22,
-        "window_growth": 1.25,
-        "max_window_codes": 100,
-        "look_ahead_codes": 5,
-        "prefix_codes": 15,
-        "prompt_seconds": 0.8,
-        "crossfade_frames": 8,
-        "vocoder_context_frames": 16,
-        "vocoder_look_ahead_frames": 8,
-        "params": {"steps": 4, **SOLVER},
-    },
-    "latency": {
-        "first_window_codes": 15,
+        "codes_per_chunk": 10,
+        "first_window_codes": 25,
         "window_growth": 1.2,
         "max_window_codes": 100,
         "look_ahead_codes": 5,
@@ -35,10 +28,24 @@ POLICIES: dict[str, Any] = {
         "prompt_seconds": 0.7,
         "crossfade_frames": 8,
         "vocoder_context_frames": 16,
+        "vocoder_look_ahead_frames": 8,
+        "params": {"steps": 4, **STREAMED},
+    },
+    "latency": {
+        "codes_per_chunk": 10,
+        "first_window_codes": 15,
+        "window_growth": 1.2,
+        "max_window_codes": 100,
+        "look_ahead_codes": 5,
+        "prefix_codes": 15,
+        "prompt_seconds": 0.6,
+        "crossfade_frames": 8,
+        "vocoder_context_frames": 16,
         "vocoder_look_ahead_frames": 4,
-        "params": {"steps": 4, **SOLVER},
+        "params": {"steps": 4, **STREAMED},
     },
     "throughput": {
+        "codes_per_chunk": 20,
         "first_window_codes": 50,
         "window_growth": 2.0,
         "max_window_codes": 200,
@@ -48,9 +55,12 @@ POLICIES: dict[str, Any] = {
         "crossfade_frames": 8,
         "vocoder_context_frames": 16,
         "vocoder_look_ahead_frames": 12,
-        "params": {"steps": 6, **SOLVER},
+        "params": {"steps": 6, **STREAMED},
     },
 }
+
+# Steps enough that more would not be heard, and the longest prompt that the flow was trained with.
+WHOLE: dict[str, Any] = {"prompt_seconds": 1.5, "params": {"steps": 16, **SOLVER}}
 
 
 def official_sections() -> dict[str, Any]:
@@ -192,6 +202,7 @@ def document() -> dict[str, Any]:
             # The flow gives the guided velocity by itself.
             "flow": {"steps": 8, "cfg_rate": 0.0},
             "policies": POLICIES,
+            "whole": WHOLE,
             "languages": ["en"],
         },
     }

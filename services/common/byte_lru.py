@@ -55,6 +55,13 @@ class ByteLru(Generic[Key, Value]):
             self.num_bytes += num_bytes
         self._bytes.set(self.num_bytes)
 
+    def clear(self) -> None:
+        """Keep nothing of what is here."""
+        self._evictions.inc(len(self._entries))
+        self._entries.clear()
+        self.num_bytes = 0
+        self._bytes.set(0)
+
     def _remove(self, key: Key) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:

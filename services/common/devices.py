@@ -16,7 +16,7 @@ logger = structlog.get_logger(__name__)
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
-_NUMERIC_MODES = {"auto": "float32", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+_NUMERIC_MODES = {"auto": "float32", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "mixed": "mixed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,33 @@ def choose(wanted: str, *, num_gpus: int, runtime: str) -> ComputeDevice:
 
 
 def numeric_mode(dtype: str) -> str:
-    """What the setting `dtype` means: float32, float16 or bfloat16; the word that goes into the revision.
+    """What the setting `dtype` means: float32, float16, bfloat16 or mixed; the word that goes into the revision.
 
     `auto` is float32 on every device, CUDA too, until half precision has been measured there: codes may
     flip, and a stream could no longer be continued by a worker that computes otherwise.
     """
     return _NUMERIC_MODES[dtype]
+
+
+def stage_dtype(mode: str, stage: str) -> str:
+    """What a stage computes in under a pipeline's numeric mode: float32, float16 or bfloat16.
+
+    In `mixed` the stage that does most of the arithmetic and feeds nothing back into itself, S2Mel, takes the short
+    type: an error stays as small as it is, whereas a code that flips changes all that follow.
+    """
+    if mode == "mixed":
+        return "bfloat16" if stage == "s2mel" else "float32"
+    return mode
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 by itself; elsewhere it is emulated, and slower than float32."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
 
 
 def limit_bytes(megabytes: int, device: ComputeDevice, *, total_bytes: int) -> int:

@@ -5,16 +5,27 @@ Everything else of the family lives in the workers; the gateway reads edges from
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
 from services.common.checkpoint import CheckpointConfig
+from services.common.checkpoint.parameters import MAX_DURATION_FACTOR
 from services.common.stage.policy import Policy
 from services.common.stage.spec import Edge, EdgeKind, TensorSpec
 
 STAGES = ("gpt", "s2mel", "vocoder")
 """From text to sound."""
 
+FRAMES_PER_100_CODES = 172
+FRAMES_PER_CODE = FRAMES_PER_100_CODES / 100
+"""Mel frames that a code owns at duration factor 1 (specification §6.6)."""
+
+WHOLE_POLICY = "whole"
+
 
 def tokens_edge(config: CheckpointConfig) -> Edge:
-    """Codes with their latents: at duration factor 1 a code owns 1.72 mel frames (specification §6.6)."""
+    """Codes with their latents, at duration factor 1."""
     spect = config.s2mel.preprocess_params
     return Edge(
         EdgeKind.TOKENS,
@@ -23,7 +34,7 @@ def tokens_edge(config: CheckpointConfig) -> Edge:
             TensorSpec("latents", "float32", (-1, config.gpt.model_dim)),
         ),
         rate_numerator=spect.sr * 100,
-        rate_denominator=spect.spect_params.hop_length * 172,
+        rate_denominator=spect.spect_params.hop_length * FRAMES_PER_100_CODES,
         codebooks=1,
         vocabulary=config.semantic_codec.codebook_size,
         latent_width=config.gpt.model_dim,
@@ -51,3 +62,23 @@ def pcm_edge(config: CheckpointConfig) -> Edge:
 def streaming_policies(config: CheckpointConfig) -> tuple[Policy, ...]:
     """The checkpoint's own policies, the default one first."""
     return tuple(Policy(name=name, **policy.model_dump()) for name, policy in config.triptych.policies.items())
+
+
+def all_policies(config: CheckpointConfig) -> tuple[Policy, ...]:
+    """What a worker states: the streaming ones, and behind them `whole`, which sees more of the voice than they do."""
+    streaming, whole = streaming_policies(config), config.triptych.whole
+    return (*streaming, replace(streaming[0], name=WHOLE_POLICY, is_whole=True, **whole.model_dump()))
+
+
+def longest_window(
+    config: CheckpointConfig, *, num_codes: Callable[[Policy], int], num_frames: Callable[[Policy], int]
+) -> int:
+    """Frames of the longest window of all streaming policies, when speech is as slow as can be.
+
+    Args:
+        config: With the policies.
+        num_codes: Codes whose frames a window of a policy sees: they last longer in slow speech.
+        num_frames: Frames that it sees besides, whatever the speed.
+    """
+    per_code = FRAMES_PER_CODE * MAX_DURATION_FACTOR
+    return max(math.ceil(num_codes(policy) * per_code) + num_frames(policy) for policy in streaming_policies(config))

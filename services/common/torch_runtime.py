@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
 
 from services.common import devices
 from services.common.checkpoint import CheckpointError
 from services.common.stage.settings import StageSettings
-from services.common.stage.slots import slots_that_fit
+from services.common.stage.slots import LESS_MEMORY, MEBIBYTE, Demand, slots_that_fit
 from services.common.stage.spec import DeviceInfo
+
+_SHARE_OF_BLOCKS = 16
+"""Torch takes memory in blocks, of which a part stays empty: one of so many bytes, as an allowance."""
 
 
 def prepare(settings: StageSettings) -> torch.device:
@@ -20,9 +27,10 @@ def prepare(settings: StageSettings) -> torch.device:
     torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     limit_memory(device, settings.gpu_memory_mb)
-    mode = devices.numeric_mode(settings.dtype)
-    if device.type == "cuda" and mode == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise CheckpointError(f"dtype bf16 is set, but {torch.cuda.get_device_name(device)} has none; set fp16 or fp32")
+    needs_bfloat16 = device.type == "cuda" and settings.dtype in {"bf16", "mixed"}
+    if needs_bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        raise CheckpointError(f"dtype {settings.dtype} is set, but {name} has no bf16; set fp16 or fp32")
     return device
 
 
@@ -41,29 +49,62 @@ def limit_memory(device: torch.device, megabytes: int) -> None:
         torch.cuda.set_per_process_memory_fraction(limit / total_bytes, device)
 
 
-def fitting_slots(
-    settings: StageSettings, device: torch.device, *, stage: str, bytes_per_slot: int, reserved_bytes: int = 0
-) -> int:
+def fitting_slots(settings: StageSettings, device: torch.device, *, stage: str, demand: Demand) -> int:
     """Return how many slots the settings and the memory limit allow, once the weights are loaded.
 
     Args:
         settings: With `slots` and `gpu_memory_mb`.
         device: Where the weights are.
         stage: The stage's name.
-        bytes_per_slot: What a slot takes at its largest.
-        reserved_bytes: What the engine takes besides, whatever the number of slots.
+        demand: What the stage takes beside its weights.
 
     Raises:
         CheckpointError: Not one slot fits.
     """
     is_cuda = device.type == "cuda"
-    return slots_that_fit(
-        settings.slots,
-        stage=stage,
-        limit_bytes=settings.gpu_memory_mb * 2**20 if is_cuda else 0,
-        fixed_bytes=(torch.cuda.memory_allocated(device) if is_cuda else 0) + reserved_bytes,
-        bytes_per_slot=bytes_per_slot,
+    weights = torch.cuda.memory_allocated(device) if is_cuda else 0
+
+    def with_weights(slots: int) -> Mapping[str, int]:
+        parts = {"weights": weights, **demand(slots)}
+        return parts | {"blocks": sum(parts.values()) // _SHARE_OF_BLOCKS}
+
+    limit = settings.gpu_memory_mb * MEBIBYTE if is_cuda else 0
+    return slots_that_fit(settings.slots, stage=stage, limit_bytes=limit, demand=with_weights)
+
+
+@contextmanager
+def enough_memory(stage: str, device: torch.device, purpose: str) -> Iterator[None]:
+    """Turn a failed allocation at the start into an error that says what there is, what is wanted and what to lower.
+
+    Args:
+        stage: The stage's name, for the message.
+        device: Where it computes.
+        purpose: What the memory is for, as in "to warm up".
+
+    Raises:
+        CheckpointError: There was not enough.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
+        more = f" and needs {wanted[1]} more" if wanted else ""
+        raise CheckpointError(
+            f"the {stage} worker has not the memory on {device} to {purpose}: it {_memory_there(device)}{more}; "
+            f"raise gpu_memory_mb where it is the limit, free the device of others, or choose {LESS_MEMORY}"
+        ) from None
+
+
+def _memory_there(device: torch.device) -> str:
+    """What this process holds, may hold, and what else there is, for messages."""
+    if device.type != "cuda":
+        return "holds all that there is"
+    free, total = torch.cuda.mem_get_info(device)
+    allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+    held, allowed, free, total = (
+        size // MEBIBYTE for size in (torch.cuda.memory_reserved(device), allowed, free, total)
     )
+    return f"holds {held} MiB of the {allowed} that it may take, with {free} of {total} free on the device,"
 
 
 def describe_device(device: torch.device, dtype: str = "float32") -> DeviceInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -32,7 +32,14 @@ class VoiceNetworks:
         self._restore = restore
         self._lock = threading.RLock()
         self._users = 0
+        self.returning_bytes = num_bytes(networks) if place == "released" else 0
+        """What comes back to the device for a voice."""
         self._move("meta" if place == "released" else self._device)
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether a voice is computed where the worker computes."""
+        return self._place != "cpu"
 
     @contextmanager
     def at_hand(self) -> Iterator[torch.device]:
@@ -59,3 +66,8 @@ class VoiceNetworks:
         if self._device.type == "cuda" and str(place) == "meta":
             # Torch would keep the memory for itself, and a neighbour on the same GPU may need it.
             torch.cuda.empty_cache()
+
+
+def num_bytes(networks: Iterable[nn.Module]) -> int:
+    """What the weights of some networks take."""
+    return sum(value.nbytes for network in networks for value in (*network.parameters(), *network.buffers()))

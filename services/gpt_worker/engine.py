@@ -12,16 +12,17 @@ import torch
 from services.common import torch_runtime
 from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
-from services.common.devices import numeric_mode
+from services.common.devices import numeric_mode, stage_dtype
 from services.common.errors import InvalidRequestError
 from services.common.reasons import Reason
 from services.common.stage.checks import tensor_error
 from services.common.stage.engine import Output
 from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
+from services.common.stage.slots import MEBIBYTE
 from services.common.stage.spec import StageSpec
 from services.gpt_worker.emotion_text.classifier import EmotionClassifier, load_classifier
-from services.gpt_worker.footprint import slot_bytes, slot_positions
+from services.gpt_worker.footprint import demand, slot_positions
 from services.gpt_worker.model.beam_search import beam_search
 from services.gpt_worker.model.decoding import RowOutput, new_decoder
 from services.gpt_worker.model.loading import GptStageModel, load_gpt_stage
@@ -51,6 +52,11 @@ class _State:
     def text(self) -> SegmentInput:
         assert self.queue.current is not None
         return self.queue.current
+
+    @property
+    def running(self) -> SegmentDecode:
+        assert self.decode is not None
+        return self.decode
 
 
 class GptEngine:
@@ -85,6 +91,7 @@ class GptEngine:
         self._free_rows = list(range(spec.slots))
         self._states: dict[Session, _State] = {}
         self.batch_limit = self._decoder.batch_limit
+        self.device = stage.device
 
     @property
     def bytes_per_slot(self) -> int:
@@ -142,7 +149,15 @@ class GptEngine:
 
     def is_ready(self, session: Session) -> bool:
         state = self._states.get(session)
-        return state is not None and state.queue.current is not None
+        if state is None or state.queue.current is None:
+            return False
+        session.is_beginning = self.is_beginning(session)
+        return True
+
+    def is_beginning(self, session: Session) -> bool:
+        """Whether its next step takes in a piece of its prefix, or is a whole search: one session of a step at most."""
+        state = self._states[session]
+        return state.options.num_beams > 1 or state.decode is None or bool(state.decode.prefix)
 
     @torch.inference_mode()
     def step(self, sessions: Sequence[Session]) -> list[Output]:
@@ -165,12 +180,18 @@ class GptEngine:
         if state is not None:
             self._free_rows.append(state.row)
 
+    def free_memory(self) -> None:
+        """Give up kept prefixes and captured steps; the rows of sessions in work stay."""
+        self._prefixes.clear()
+        self._decoder.free_memory()
+
     def encode_voice(self, step: str, tensors: Mapping[str, Array]) -> Tensors:
         if step == EMOTION_TEXT:
             assert self._classifier is not None
             return encode_emotion_text(self._classifier, tensors)
         return encode_voice(self._stage, step, tensors)
 
+    @torch.inference_mode()
     def warm_up(self) -> None:
         """Decode a few codes for silence in a made-up voice."""
         rng = np.random.default_rng(0)
@@ -185,27 +206,37 @@ class GptEngine:
         self._decoder.warm_up()
 
     def _compute(self, sessions: Sequence[Session]) -> list[tuple[Session, RowOutput | None]]:
-        """What the model makes of this step; None for a beam search, which is a step of its own."""
-        beams = [session for session in sessions if self._states[session].options.num_beams > 1]
-        decodes = {session: self._decode_of(session) for session in sessions if session not in beams}
-        waiting = [session for session, decode in decodes.items() if decode.prefix]
-        running = [session for session in decodes if session not in waiting]
-        outputs: list[tuple[Session, RowOutput | None]] = [(session, None) for session in beams]
-        if running:
-            rows = self._decoder.decode([decodes[session].next for session in running])
-            outputs += zip(running, rows, strict=True)
-        if waiting:
-            output = self._prefill(decodes[waiting[0]])
-            outputs += [] if output is None else [(waiting[0], output)]
-        return outputs
+        """What the model makes of this step; None for a beam search, which is a step of its own.
 
-    def _decode_of(self, session: Session) -> SegmentDecode:
-        """The segment in work; a new one takes its conditioning rows in."""
+        Beside the rows that run, one session that begins: whatever else begins waits, so that the running ones never
+        wait for more than one piece of a prefix, or for one search.
+        """
+        running = [session for session in sessions if not self.is_beginning(session)]
+        outputs: list[tuple[Session, RowOutput | None]] = []
+        if running:
+            decodes = [self._states[session].running for session in running]
+            rows = self._decoder.decode([decode.next for decode in decodes])
+            outputs += zip(running, rows, strict=True)
+        beginning = next((session for session in sessions if self.is_beginning(session)), None)
+        if beginning is None:
+            return outputs
+        if self._states[beginning].options.num_beams > 1:
+            return [*outputs, (beginning, None)]
+        output = self._take_in(beginning)
+        return outputs if output is None else [*outputs, (beginning, output)]
+
+    def _take_in(self, session: Session) -> RowOutput | None:
+        """One piece of the session's prefix; the last one leaves the scores of the first code.
+
+        The first piece is the conditioning rows, unless they were kept: copying them is no work.
+        """
         state = self._states[session]
         if state.decode is None:
             state.decode = self._begin(session, state)
-            self._prefixes.start_row(state.prefix, session, self._cache, state.row)
-        return state.decode
+            if self._prefixes.start_row(state.prefix, session, self._cache, state.row):
+                return None
+        output = self._model.extend(state.decode.prefix.popleft(), self._cache, state.row)
+        return None if state.decode.prefix else RowOutput.of(output)
 
     def _begin(self, session: Session, state: _State) -> SegmentDecode:
         segment, dimensions = state.text.segment, self._model.dimensions
@@ -236,18 +267,12 @@ class GptEngine:
         """The whole prefix (1, P, D)."""
         return self._model.embed_prefix(state.prefix.rows, self._model.frame_text(_ids(state.text)))
 
-    def _prefill(self, decode: SegmentDecode) -> RowOutput | None:
-        """Take in a piece of the prefix; its last one leaves the scores of the first code."""
-        output = self._model.extend(decode.prefix.popleft(), self._cache, decode.row)
-        return None if decode.prefix else RowOutput.of(output)
-
     def _advance(self, session: Session, output: RowOutput | None) -> Chunk | None:
         """Choose what follows, and give what may leave now."""
         state = self._states[session]
         if output is None:
             return self._search(session, state)
-        decode = state.decode
-        assert decode is not None
+        decode = state.running
         if decode.replay:
             # The very steps that made these codes: their keys and values come out bit for bit the same.
             decode.feed_replay()
@@ -319,29 +344,31 @@ def load_engine(settings: GptWorkerSettings) -> GptEngine:
     """Load the checkpoint that the settings name.
 
     Raises:
-        CheckpointError: A file or tensor is missing, unknown or of another shape, or the device is not to be had.
+        CheckpointError: A file or tensor is missing, unknown or of another shape, or the device is not to be had, or
+            has not the memory.
     """
+    device = torch_runtime.prepare(settings)
+    with torch_runtime.enough_memory("gpt", device, "load"):
+        return _load_engine(settings, device)
+
+
+def _load_engine(settings: GptWorkerSettings, device: torch.device) -> GptEngine:
     config = load_config(settings.model_dir)
     files = CheckpointFiles.locate(settings.model_dir, config)
-    device, mode = torch_runtime.prepare(settings), numeric_mode(settings.dtype)
+    mode, cache_bytes = numeric_mode(settings.dtype), settings.prefix_cache_mb * MEBIBYTE
     stage = load_gpt_stage(files, config, device, settings.voice_encoders)
-    stage.voice.gpt.convert(mode)
+    dtype = stage_dtype(mode, "gpt")
+    stage.voice.gpt.convert(dtype)
     classifier = load_classifier(files.qwen, device)
+    taken = demand(stage, max_batch_size=settings.max_batch_size, prefix_cache_bytes=cache_bytes)
     spec = stage_spec(
         config,
         stage.voice.dimensions,
         revision=revision(settings.model_dir, mode, config.triptych.policy_table()),
-        slots=torch_runtime.fitting_slots(
-            settings,
-            device,
-            stage="gpt",
-            bytes_per_slot=slot_bytes(stage.voice.dimensions, stage.voice.gpt.dtype),
-            # A batch on a GPU has one row more than there are slots.
-            reserved_bytes=settings.prefix_cache_mb * 2**20 + slot_bytes(stage.voice.dimensions, stage.voice.gpt.dtype),
-        ),
-        device=torch_runtime.describe_device(device, mode),
+        slots=torch_runtime.fitting_slots(settings, device, stage="gpt", demand=taken),
+        device=torch_runtime.describe_device(device, dtype),
         has_emotion_text=classifier is not None,
     )
-    engine = GptEngine(stage, spec, classifier, prefix_cache_bytes=settings.prefix_cache_mb * 2**20)
-    logger.info("key_value_memory", slots=spec.slots, bytes_per_slot=engine.bytes_per_slot, dtype=mode)
+    engine = GptEngine(stage, spec, classifier, prefix_cache_bytes=cache_bytes)
+    logger.info("key_value_memory", slots=spec.slots, bytes_per_slot=engine.bytes_per_slot, dtype=dtype)
     return engine

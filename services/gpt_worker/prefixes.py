@@ -61,15 +61,20 @@ class Prefixes:
             self._keep(key, prefix)
         return prefix
 
-    def start_row(self, prefix: Prefix, session: Session, cache: KeyValueCache, row: int) -> None:
-        """Put a prefix into a row, as its first positions."""
-        if prefix.past is None:
-            cache.reset(row)
-            self._stage.voice.gpt.extend(prefix.rows[0], cache, row)
-            prefix.past = cache.copy_prefix(row, prefix.rows.shape[1])
-            self._keep(_key(session), prefix)
-        else:
+    def start_row(self, prefix: Prefix, session: Session, cache: KeyValueCache, row: int) -> bool:
+        """Put a prefix into a row, as its first positions; give whether that had to be computed."""
+        if prefix.past is not None:
             cache.paste_prefix(row, prefix.past)
+            return False
+        cache.reset(row)
+        self._stage.voice.gpt.extend(prefix.rows[0], cache, row)
+        prefix.past = cache.copy_prefix(row, prefix.rows.shape[1])
+        self._keep(_key(session), prefix)
+        return True
+
+    def clear(self) -> None:
+        """Keep none of them; sessions go on with theirs."""
+        self._kept.clear()
 
     def _keep(self, key: Hashable | None, prefix: Prefix) -> None:
         if key is not None:

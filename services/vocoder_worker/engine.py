@@ -8,7 +8,7 @@ import numpy as np
 
 from services.common.arrays import Array, Tensors
 from services.common.checkpoint import CheckpointFiles, load_config, revision
-from services.common.devices import numeric_mode
+from services.common.devices import numeric_mode, stage_dtype
 from services.common.errors import InvalidRequestError
 from services.common.reasons import Reason
 from services.common.stage.checks import tensor_error
@@ -17,10 +17,17 @@ from services.common.stage.segments import SegmentInput, SegmentQueue
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.slots import slots_that_fit
 from services.common.stage.spec import StageSpec
-from services.vocoder_worker.model.footprint import footprint, longest_window
+from services.vocoder_worker.model.footprint import demand
 from services.vocoder_worker.model.provider import Wanted
 from services.vocoder_worker.model.session import VocoderSession, load_vocoder
-from services.vocoder_worker.model.stream import Window, context_start, settled_stop, vocode
+from services.vocoder_worker.model.stream import (
+    INNER_LOOK_AHEAD,
+    Window,
+    context_start,
+    piece_stop,
+    settled_stop,
+    vocode,
+)
 from services.vocoder_worker.settings import VocoderWorkerSettings
 from services.vocoder_worker.spec import stage_spec
 
@@ -139,10 +146,14 @@ class VocoderEngine:
         self._enter(state, mel)
         first, stop = state.next_frame, self._next_stop(session, state, mel)
         assert stop is not None
+        piece = self._piece_stop(session, first, stop)
+        look_ahead = session.policy.vocoder_look_ahead_frames if piece == stop else INNER_LOOK_AHEAD
         start = max(mel.start, context_start(first, session.policy.vocoder_context_frames))
-        end = min(mel.stop, stop + session.policy.vocoder_look_ahead_frames)
-        frames = np.asarray(mel.items("mel", start, end))
-        return Window(frames, first - start, max(first, stop) - start)
+        frames = np.asarray(mel.items("mel", start, min(mel.stop, piece + look_ahead)))
+        return Window(frames, first - start, max(first, piece) - start)
+
+    def _piece_stop(self, session: Session, first: int, stop: int) -> int:
+        return stop if session.policy.is_whole else piece_stop(first, stop)
 
     def _hand_over(self, session: Session, state: _State, pcm: Array) -> Chunk:
         """Move on behind the samples that were made, and wrap them."""
@@ -150,6 +161,7 @@ class VocoderEngine:
         assert mel is not None
         first, stop = state.next_frame, self._next_stop(session, state, mel)
         assert stop is not None
+        stop = self._piece_stop(session, first, stop)
         start = first * self._hop
         if mel.has_ended and stop == mel.stop:
             state.queue.finish_current()
@@ -179,18 +191,16 @@ def load_engine(settings: VocoderWorkerSettings) -> VocoderEngine:
     wanted = Wanted(
         device=settings.device,
         gpu_provider=settings.gpu_provider,
-        mode=mode,
+        mode=stage_dtype(mode, "vocoder"),
         gpu_memory_mb=settings.gpu_memory_mb,
         tensorrt_cache_dir=settings.tensorrt_cache_dir,
     )
     vocoder = load_vocoder(files, wanted, threads=settings.threads)
-    costs = footprint(files)
     slots = slots_that_fit(
         settings.slots,
         stage="vocoder",
         limit_bytes=vocoder.memory_limit_bytes,
-        fixed_bytes=costs.weight_bytes,
-        bytes_per_slot=costs.bytes_per_frame * longest_window(config),
+        demand=demand(files, config, max_batch_size=settings.max_batch_size),
     )
     # The mode is that of the pipeline which this worker belongs to: on most devices the graph computes in float32.
     spec = stage_spec(

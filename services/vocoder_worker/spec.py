@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.common.checkpoint import CheckpointConfig
-from services.common.indextts2 import mel_edge, pcm_edge, streaming_policies
+from services.common.indextts2 import all_policies, mel_edge, pcm_edge
 from services.common.stage.spec import DeviceInfo, StageSpec
 
 
@@ -16,7 +16,7 @@ def stage_spec(config: CheckpointConfig, *, revision: str, slots: int, device: D
         gives=pcm_edge(config),
         slots=slots,
         device=device,
-        policies=streaming_policies(config),
+        policies=all_policies(config),
         languages=tuple(config.triptych.languages),
         input_window_chunks=8,
     )

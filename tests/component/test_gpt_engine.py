@@ -161,6 +161,73 @@ def test_a_prefix_is_taken_in_by_pieces_while_others_go_on(engine: GptEngine, vo
     assert given == [running] * 4
 
 
+def test_many_that_begin_cost_a_running_stream_one_piece_a_step(
+    engine: GptEngine, voice: Tensors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of the conditioning rows of voices that are new here: they begin one after another."""
+    extend, lengths = engine._model.gpt.extend, list[int]()
+
+    def counted(x: torch.Tensor, cache: KeyValueCache, row: int) -> torch.Tensor:
+        lengths.append(len(x))
+        return extend(x, cache, row)
+
+    running, *new = sessions = [session(engine, voice, seed=seed, codes_per_chunk=1) for seed in range(4)]
+    for each in sessions:
+        engine.open(each)
+        engine.push(each, Chunk(0, 0, {"ids": IDS}, is_segment_end=True))
+    while not engine.step([running]):
+        pass
+    monkeypatch.setattr(engine._model.gpt, "extend", counted)
+    given: list[Session] = []
+    while not set(new) <= set(given):
+        ready = [each for each in sessions if engine.is_ready(each)]
+        num_running = sum(not engine.is_beginning(each) for each in ready)
+        lengths.clear()
+        outputs = [each for each, _ in engine.step(ready)]
+        pieces = sorted(lengths)[num_running:]
+        assert sorted(lengths)[:num_running] == [1] * num_running
+        assert len(pieces) <= 1
+        assert running in outputs
+        given += outputs
+    for each in sessions:
+        engine.close(each)
+
+    firsts = [given.index(each) for each in new]
+    assert firsts == sorted(firsts), "in the order in which they were given"
+
+
+def test_one_search_a_step(engine: GptEngine, voice: Tensors) -> None:
+    beams = [session(engine, voice, seed=seed, num_beams=2, compat=1, max_codes=4) for seed in (1, 2)]
+    for each in beams:
+        engine.open(each)
+        engine.push(each, Chunk(0, 0, {"ids": IDS}, is_segment_end=True))
+    given = []
+    while ready := [each for each in beams if engine.is_ready(each)]:
+        given.append([each for each, _ in engine.step(ready)])
+    for each in beams:
+        engine.close(each)
+
+    assert given == [[beams[0]], [beams[1]]]
+
+
+def test_memory_is_given_up_in_the_middle_of_a_segment_without_a_trace(voice: Tensors) -> None:
+    engine = load_engine(GptWorkerSettings(model_dir=MODEL_DIR, slots=2, prefix_cache_mb=64))
+    expected, latents, _ = decode(engine, session(engine, voice, voice_hash="v"))
+    each, codes, freed = session(engine, voice, voice_hash="v", codes_per_chunk=1), list[int](), list[Array]()
+    engine.open(each)
+    engine.push(each, Chunk(0, 0, {"ids": IDS}, is_segment_end=True))
+    while engine.is_ready(each):
+        engine.free_memory()
+        for _, output in engine.step([each]):
+            assert isinstance(output, Chunk)
+            codes += output.tensors["codes"].tolist()
+            freed.append(output.tensors["latents"])
+    engine.close(each)
+
+    assert codes == expected
+    assert np.array_equal(np.concatenate(freed), latents)
+
+
 def test_mates_change_neither_codes_nor_latents(engine: GptEngine, voice: Tensors) -> None:
     """Bit for bit: rows are computed one by one."""
     alone = decode(engine, session(engine, voice))

@@ -13,17 +13,15 @@ from torch import nn
 
 from services.common.arrays import Tensors
 from services.common.checkpoint import CheckpointError, CheckpointFiles, load_config
-from services.common.voice_networks import VoiceNetworks
+from services.common.voice_networks import VoiceNetworks, num_bytes
 from services.gpt_worker import voice as gpt_voice
 from services.gpt_worker.engine import load_engine as load_gpt
 from services.gpt_worker.footprint import slot_bytes
 from services.gpt_worker.model.loading import GptStageModel, load_gpt_stage
 from services.gpt_worker.settings import GptWorkerSettings
-from services.s2mel_worker import footprint as s2mel_footprint
 from services.s2mel_worker import voice as s2mel_voice
 from services.s2mel_worker.model.loading import load_s2mel_stage
 from services.s2mel_worker.model.stage import S2MelStageModel
-from services.vocoder_worker.model import footprint as vocoder_footprint
 from tests.system.conftest import MODEL_DIR
 
 AUDIO = (0.1 * np.random.default_rng(1).standard_normal(11025)).astype(np.float32)
@@ -102,6 +100,17 @@ def test_networks_that_are_used_inside_a_use_are_read_once() -> None:
     assert network.weight.is_meta
 
 
+def test_what_comes_back_for_a_voice_is_known_before_the_first_one() -> None:
+    for place, comes_back in (("device", False), ("cpu", False), ("released", True)):
+        gpt, s2mel = load(place)
+        assert s2mel.voice_networks is not None
+        assert bool(gpt.returning_bytes) == bool(s2mel.voice_networks.returning_bytes) == comes_back
+        assert gpt.is_voice_on_device == s2mel.voice_networks.is_on_device == (place != "cpu")
+    released, held = load("released")[1].voice_networks, voice_networks(*load("device"))[-2:]
+    assert released is not None
+    assert released.returning_bytes == num_bytes(held)
+
+
 def test_a_slot_of_the_gpt_takes_what_is_stated() -> None:
     """What the cache of a CPU has beside it is the rounding up of its length on a GPU."""
     engine = load_gpt(GptWorkerSettings(model_dir=MODEL_DIR, slots=2))
@@ -109,18 +118,3 @@ def test_a_slot_of_the_gpt_takes_what_is_stated() -> None:
 
     assert engine.bytes_per_slot <= stated < engine.bytes_per_slot * 1.3
     assert slot_bytes(engine._model.dimensions, torch.float16) == stated // 2
-
-
-def test_estimates_grow_with_the_longest_window() -> None:
-    config = load_config(Path(MODEL_DIR))
-    policies = {
-        name: policy.model_copy(update={"max_window_codes": policy.max_window_codes + 100})
-        for name, policy in config.triptych.policies.items()
-    }
-    larger = config.model_copy(update={"triptych": config.triptych.model_copy(update={"policies": policies})})
-
-    for estimate in (s2mel_footprint.longest_window, vocoder_footprint.longest_window):
-        assert estimate(larger) - estimate(config) in (172, 173)
-    assert s2mel_footprint.slot_bytes(config, bytes_per_number=4) == 2 * s2mel_footprint.slot_bytes(
-        config, bytes_per_number=2
-    )

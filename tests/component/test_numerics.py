@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import torch
 from services.common import torch_runtime
 from services.common.arrays import Tensors
 from services.common.checkpoint import CheckpointError
-from services.common.errors import OverloadedError
-from services.common.stage.engine import Engine, Output
+from services.common.stage.engine import Engine
 from services.common.stage.session import Chunk, Session
 from services.common.torch_engine import TorchEngine
 from services.common.twin import write_twins
@@ -194,37 +192,3 @@ def test_twins_are_another_revision_for_all_stages_alike(twins: Path, gpt: GptEn
 
     assert len(revisions) == 1
     assert revisions != {gpt.spec.revision}
-
-
-class FullGpu:
-    """An engine whose device has no memory for a step, unless it is told to have."""
-
-    def __init__(self, engine: GptEngine) -> None:
-        self.spec = engine.spec
-        self.batch_limit = 1
-
-    def open(self, session: Session) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    def step(self, sessions: Sequence[Session]) -> list[Output]:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    def encode_voice(self, step: str, tensors: object) -> Tensors:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    def warm_up(self) -> None:
-        raise RuntimeError("something else")
-
-
-def test_a_gpu_without_memory_is_an_overload_and_anything_else_is_not(gpt: GptEngine) -> None:
-    engine = TorchEngine(FullGpu(gpt))  # type: ignore[arg-type]
-    calls = (lambda: engine.step([]), lambda: engine.encode_voice("x", {}), lambda: engine.open(None))  # type: ignore[arg-type]
-
-    for call in calls:
-        with pytest.raises(OverloadedError, match="no memory left") as caught:
-            call()
-        assert caught.value.stage == "gpt"
-        assert caught.value.is_retryable
-        assert caught.value.__context__ is None, "the traceback would keep the step's tensors alive"
-    with pytest.raises(RuntimeError, match="something else"):
-        engine.warm_up()

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from services.common.arrays import Array, Tensors
-from services.common.cuda_graphs import Compute
+from services.common.cuda_graphs import Compute, GraphCapture
 from services.common.errors import InvalidRequestError
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.s2mel_worker.engine import S2MelEngine, load_engine
-from services.s2mel_worker.model.capture import as_it_is
 from services.s2mel_worker.model.render import Prompt, cut_prompt
 from services.s2mel_worker.model.stepping import Batched
 from services.s2mel_worker.model.windows import all_windows, frames_of
@@ -189,7 +188,7 @@ def test_sessions_at_different_steps_give_what_each_gives_alone(
 
 def test_batches_give_the_mel_of_single_renders(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
     """The way of a GPU, on the CPU: sessions of different prompts, strengths and lengths in padded batches."""
-    batched = S2MelEngine(engine._stage, engine.spec, Batched(engine._stage.velocity, as_it_is))
+    batched = S2MelEngine(engine._stage, engine.spec, Batched(engine._stage.velocity, GraphCapture(engine.device)))
     different = {
         "long": {"policy": replace(POLICY, is_whole=True)},
         "unguided": {"cfg_rate": 0.0},
@@ -216,13 +215,32 @@ def test_warming_up_a_gpu_meets_the_shapes_of_every_policy(engine: S2MelEngine) 
     """With policies as small as the test: each window's shape is captured before the first caller comes."""
     captured: list[Compute] = []
 
-    def capture(compute: Compute) -> Compute:
-        captured.append(compute)
-        return compute
+    class Capturing(GraphCapture):
+        def __call__(self, compute: Compute) -> Compute:
+            captured.append(compute)
+            return compute
 
     spec = replace(engine.spec, policies=(POLICY, replace(POLICY, name="other", prompt_seconds=1.5)))
-    S2MelEngine(engine._stage, spec, Batched(engine._stage.velocity, capture)).warm_up()
+    S2MelEngine(engine._stage, spec, Batched(engine._stage.velocity, Capturing(engine.device))).warm_up()
     assert len(captured) >= 4
+
+
+def test_memory_is_given_up_in_the_middle_of_a_render_without_a_trace(
+    engine: S2MelEngine, voice: Tensors, codes: Tensors
+) -> None:
+    expected, _, _ = render(engine, session(engine, voice), codes)
+    each, mels = session(engine, voice), list[Array]()
+    each.voice_hash = "v"
+    engine.open(each)
+    engine.push(each, Chunk(0, 0, codes, is_segment_end=True))
+    while engine.is_ready(each):
+        engine.free_memory()
+        for _, output in engine.step([each]):
+            assert isinstance(output, Chunk)
+            mels.append(output.tensors["mel"])
+    engine.close(each)
+
+    assert np.array_equal(np.concatenate(mels), expected)
 
 
 def test_a_window_can_be_given_up_between_two_of_its_steps(engine: S2MelEngine, voice: Tensors, codes: Tensors) -> None:
@@ -279,7 +297,7 @@ def test_a_prompt_is_made_once_for_a_voice_and_length(
         made.append(arguments[2])
         return cut_prompt(*arguments)
 
-    monkeypatch.setattr("services.s2mel_worker.engine.cut_prompt", counting)
+    monkeypatch.setattr("services.s2mel_worker.prompts.cut_prompt", counting)
     long = replace(POLICY, prompt_seconds=0.8)
     for policy, voice_hash in ((POLICY, "a"), (POLICY, "a"), (long, "a"), (POLICY, "b"), (POLICY, ""), (POLICY, "")):
         each = session(engine, voice, policy=policy)

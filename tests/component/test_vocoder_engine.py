@@ -15,10 +15,11 @@ from services.common.errors import InvalidRequestError
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, ResumePoint, Session
 from services.vocoder_worker.engine import VocoderEngine, load_engine
+from services.vocoder_worker.model.stream import LONGEST_PIECE, piece_stop
 from services.vocoder_worker.settings import VocoderWorkerSettings
 from tests.system.conftest import MODEL_DIR
 
-NUM_FRAMES = 150
+NUM_FRAMES = 140
 BORDERS = (0, 30, 70, 71, NUM_FRAMES)
 POLICY = Policy(vocoder_context_frames=24, vocoder_look_ahead_frames=24)
 HOP = 256
@@ -135,7 +136,7 @@ def test_a_step_of_many_sessions_gives_each_its_own_samples(engine: VocoderEngin
     """Bit for bit those of a step alone: a CPU computes windows one by one."""
     assert engine.batch_limit == 1
     sessions = [Session(str(number), 1, POLICY, {}, {}, {}) for number in range(3)]
-    mels = [mel, mel[::-1].copy(), mel[:100]]
+    mels = [mel[:90], mel[::-1][:90].copy(), mel[:60]]
     for session, frames in zip(sessions, mels, strict=True):
         engine.open(session)
         engine.push(session, Chunk(0, 0, {"mel": frames}, is_segment_end=True))
@@ -154,6 +155,37 @@ def test_a_step_of_many_sessions_gives_each_its_own_samples(engine: VocoderEngin
         assert isinstance(expected, Chunk)
         assert np.array_equal(output.tensors["pcm"], expected.tensors["pcm"])
         assert output.is_segment_end
+
+
+@pytest.mark.parametrize("resumed_at", [None, 0, 1])
+def test_a_long_window_is_made_in_pieces_that_are_heard_nowhere(
+    engine: VocoderEngine, mel: Array, resumed_at: int | None
+) -> None:
+    """Another utterance waits for a piece at most; with the window's own frames behind it a piece is exact."""
+    policy = replace(POLICY, vocoder_context_frames=20, vocoder_look_ahead_frames=0)
+    whole, _ = vocode(engine, mel, policy=replace(POLICY, is_whole=True))
+    pcm, starts = vocode(engine, mel, policy=policy, borders=(0, NUM_FRAMES))
+
+    assert starts == [0, NUM_FRAMES // 2 * HOP]
+    assert np.abs(pcm.astype(int) - whole).max() <= 1
+    if resumed_at is not None:
+        resume = ResumePoint(0, starts[resumed_at], {})
+        first = max(0, starts[resumed_at] // HOP - 20)
+        rest, rest_starts = vocode(engine, mel, policy=policy, resume=resume, borders=(first, NUM_FRAMES))
+        assert rest_starts == starts[resumed_at:]
+        assert np.array_equal(rest, pcm[starts[resumed_at] :])
+
+
+@given(st.integers(0, 10_000), st.integers(1, 2000))
+def test_pieces_are_alike_and_the_same_wherever_one_begins(first: int, length: int) -> None:
+    stops = [first]
+    while stops[-1] < first + length:
+        stops.append(piece_stop(stops[-1], first + length))
+    lengths = [stop - start for start, stop in pairwise(stops)]
+    assert sum(lengths) == length
+    assert max(lengths) <= LONGEST_PIECE
+    assert max(lengths) - min(lengths) <= 1
+    assert len(lengths) == -(-length // LONGEST_PIECE)
 
 
 def test_frames_that_are_no_numbers_are_refused(engine: VocoderEngine, mel: Array) -> None:

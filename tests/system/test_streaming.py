@@ -51,9 +51,10 @@ async def test_the_first_pcm_leaves_before_the_last_code_of_one_segment(
 
 
 async def test_decode_steps_of_two_utterances_interleave(client: AsyncClient, system: LocalSystem) -> None:
+    """They take turns by windows at the latest: neither waits for the other to end."""
     utterances = await asyncio.gather(speak(client, LONG_TEXT, 1), speak(client, LONG_TEXT, 2))
     codes = [event["utterance_id"] for event in chunk_events(system, *utterances) if event["stage"] == "gpt"]
     changes = sum(one != two for one, two in itertools.pairwise(codes))
 
     assert set(codes) == set(utterances)
-    assert changes > 20
+    assert changes > 8

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from services.common.checkpoint.errors import CheckpointError
+from services.common.checkpoint.profile_checks import complaints
 from services.common.checkpoint.sections import CheckpointConfig
 
 KNOWN_VERSIONS = (2.0,)
@@ -22,7 +23,8 @@ def load_config(directory: Path | str) -> CheckpointConfig:
 
     Raises:
         CheckpointError: if it is missing, is no YAML mapping, is of an unknown version, has an unknown key
-            (named with the nearest known one), or holds a value this implementation cannot honour.
+            (named with the nearest known one), holds a value this implementation cannot honour, or a profile that
+            no request could be served under.
     """
     path = Path(directory) / "config.yaml"
     if not path.is_file():
@@ -35,9 +37,12 @@ def load_config(directory: Path | str) -> CheckpointConfig:
         raise CheckpointError(f"{path}: expected a mapping of sections")
     _check_version(data, path)
     try:
-        return CheckpointConfig.model_validate(data)
+        config = CheckpointConfig.model_validate(data)
     except ValidationError as error:
         raise CheckpointError(f"{path}: " + "; ".join(_explain(error))) from error
+    if found := "; ".join(complaints(config)):
+        raise CheckpointError(f"{path}: {found}")
+    return config
 
 
 def _check_version(data: dict[object, object], path: Path) -> None:
@@ -53,7 +58,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
         location = [str(part) for part in detail["loc"]]
         key = ".".join(location)
         if detail["type"] != "extra_forbidden":
-            yield f"{key} = {detail['input']!r}: {detail['msg'].lower()}"
+            # Pydantic puts a word of its own before the texts of this package.
+            message = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"].lower()
+            yield f"{key} = {detail['input']!r}: {message}"
             continue
         known = sorted(_section_at(location[:-1]).model_fields)
         nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)

@@ -28,7 +28,7 @@ def revision(directory: Path | str, numeric_mode: str, policy: Mapping[str, obje
         numeric_mode: What the setting `dtype` means, such as ``bfloat16``: one word for the whole
             pipeline, also in stages that have no such arithmetic. What a stage really computes in is
             said by `DeviceInfo.dtype`.
-        policy: The checkpoint's policy table.
+        policy: The checkpoint's policy table, the default policy first.
 
     Returns:
         16 hex digits.
@@ -39,7 +39,8 @@ def revision(directory: Path | str, numeric_mode: str, policy: Mapping[str, obje
         status = path.stat()
         content = _content_digest(path, status.st_size, status.st_mtime_ns)
         digest.update(f"{name}={content}\n".encode())
-    table = json.dumps(dict(policy), sort_keys=True, separators=(",", ":"))
+    # As a list, since the first policy is the default; the order inside a policy means nothing.
+    table = json.dumps(list(policy.items()), sort_keys=True, separators=(",", ":"))
     digest.update(f"numeric={numeric_mode}\npolicy={table}\n".encode())
     return digest.hexdigest()[:16]
 

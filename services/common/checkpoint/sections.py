@@ -5,15 +5,12 @@ Section numbers are those of the IndexTTS2 specification.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Section(BaseModel):
-    """A config.yaml section: unknown keys are errors, a missing key has the official value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+from services.common.checkpoint.profiles import POLICIES, PolicyName, StreamingPolicy, WholeRender
+from services.common.checkpoint.section import Section
 
 
 class DatasetMel(Section):
@@ -178,7 +175,8 @@ class TextDefaults(Section):
 class SamplingDefaults(Section):
     """What a request that says nothing gets in mode `fast` (§6.6)."""
 
-    num_beams: int = Field(1, ge=1)
+    num_beams: Literal[1] = 1
+    """More are to be had with policy compat alone, by request."""
     temperature: float = Field(0.8, gt=0)
     top_k: int = Field(30, ge=0)
     """0 switches the rule off."""
@@ -194,69 +192,6 @@ class FlowDefaults(Section):
     cfg_rate: float = Field(0.7, ge=0)
 
 
-class StreamingPolicy(Section):
-    """The numbers that shape streaming; codes are 1/50 s, frames 256 samples."""
-
-    codes_per_chunk: int = Field(5, ge=1)
-    first_window_codes: int = Field(25, ge=1)
-    window_growth: float = Field(2.0, ge=1)
-    max_window_codes: int = Field(200, ge=1)
-    look_ahead_codes: int = Field(25, ge=0)
-    prefix_codes: int = Field(25, ge=0)
-    prompt_seconds: float = Field(15.0, gt=0, le=15)
-    crossfade_frames: int = Field(0, ge=0)
-    vocoder_context_frames: int = Field(24, ge=0)
-    vocoder_look_ahead_frames: int = Field(24, ge=0)
-    params: dict[str, float] = {}
-    """Values that parameters of the stages have under this policy, unless a request sets them."""
-
-
-# Fewer steps of a better solver end as near to the flow's end as the published 25 (docs/measurements.md).
-_QUICK_SOLVER = {"sway": -0.5, "solver_order": 2.0, "guidance_interval": 2.0}
-
-POLICIES = {
-    "balanced": StreamingPolicy(
-        first_window_codes=20,
-        window_growth=1.5,
-        max_window_codes=150,
-        look_ahead_codes=5,
-        prompt_seconds=5,
-        crossfade_frames=8,
-        vocoder_look_ahead_frames=16,
-        params={"steps": 16, **_QUICK_SOLVER},
-    ),
-    "latency": StreamingPolicy(
-        first_window_codes=12,
-        window_growth=1.3,
-        max_window_codes=100,
-        look_ahead_codes=5,
-        prefix_codes=15,
-        prompt_seconds=3,
-        crossfade_frames=8,
-        vocoder_look_ahead_frames=12,
-        params={"steps": 12, **_QUICK_SOLVER},
-    ),
-    "throughput": StreamingPolicy(
-        first_window_codes=50,
-        max_window_codes=400,
-        look_ahead_codes=10,
-        prompt_seconds=5,
-        crossfade_frames=8,
-        params={"steps": 12, **_QUICK_SOLVER},
-    ),
-}
-"""The profiles of a checkpoint that has none of its own; the first is the default."""
-
-
-def _policy_name(name: str) -> str:
-    if name in {"whole", "compat"}:
-        raise ValueError("whole and compat are policies of every checkpoint")
-    return name
-
-
-PolicyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_policy_name)]
-
-
 class ProjectData(Section):
     """What this project adds to a config.yaml, under `triptych`."""
 
@@ -266,11 +201,13 @@ class ProjectData(Section):
     flow: FlowDefaults = FlowDefaults()
     policies: dict[PolicyName, StreamingPolicy] = Field(POLICIES, min_length=1)
     """The streaming profiles; the first is the default."""
+    whole: WholeRender = WholeRender()
     languages: tuple[str, ...] = ("zh", "en")
 
     def policy_table(self) -> dict[str, object]:
         """All policies as plain data."""
-        return {name: policy.model_dump() for name, policy in self.policies.items()}
+        streaming = {name: policy.model_dump() for name, policy in self.policies.items()}
+        return {**streaming, "whole": self.whole.model_dump()}
 
 
 class CheckpointConfig(Section):

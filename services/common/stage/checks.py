@@ -44,12 +44,10 @@ def complete_params(given: Mapping[str, float], spec: StageSpec) -> dict[str, fl
 
 
 def _check_param(value: float, param: ParamSpec) -> None:
-    # A NaN is in no range: every comparison with it is false.
-    if param.minimum <= value <= param.maximum and (not param.is_integer or value == int(value)):
+    if param.accepts(value):
         return
-    kind = "whole numbers " if param.is_integer else ""
     raise InvalidRequestError(
-        f"{param.name} is {value:g}; {kind}{param.minimum:g} to {param.maximum:g} are allowed",
+        f"{param.name} is {value:g}; {param.allowed} are allowed",
         field=f"open.params[{param.name}]",
         reason=Reason.OUT_OF_RANGE,
         metadata={"minimum": f"{param.minimum:g}", "maximum": f"{param.maximum:g}"},

@@ -10,22 +10,9 @@ from services.common.arrays import Tensors
 from services.common.errors import InvalidRequestError
 from services.common.reasons import Reason
 from services.common.stage import checks
-from services.common.stage.policy import Policy
+from services.common.stage.policy import POLICY_RANGES, Policy
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session, Stats
 from services.common.stage.spec import Edge, ParamSpec, StageSpec, TensorSpec, VoiceStep
-
-POLICY_RANGES = {
-    "first_window_codes": (1, 4096),
-    "window_growth": (1, 8),
-    "max_window_codes": (1, 4096),
-    "look_ahead_codes": (0, 1024),
-    "prefix_codes": (0, 1024),
-    "prompt_seconds": (0.1, 60),
-    "vocoder_context_frames": (0, 256),
-    "vocoder_look_ahead_frames": (0, 256),
-    "codes_per_chunk": (1, 256),
-    "crossfade_frames": (0, 256),
-}
 
 
 def spec_to_proto(spec: StageSpec, *, worker: str) -> stage_pb2.DescribeResponse:

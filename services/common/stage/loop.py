@@ -15,6 +15,8 @@ from services.common.arrays import Array, Tensors
 from services.common.errors import DeadlineError, OverloadedError, StageLostError, TtsError
 from services.common.stage import scheduler
 from services.common.stage.engine import Engine, Output
+from services.common.stage.lanes import Lanes
+from services.common.stage.listener import Listener
 from services.common.stage.session import Chunk, Session
 
 logger = structlog.get_logger(__name__)
@@ -32,9 +34,12 @@ class StageLoop:
         engine: What computes.
         max_batch_size: Sessions that share a step, if the engine's own limit is not less.
         batch_window_seconds: How long a step waits for more sessions when fewer are ready than are open.
+        ahead_niceness: How far steps that work ahead of their listeners stand back for other processes.
     """
 
-    def __init__(self, engine: Engine, *, max_batch_size: int, batch_window_seconds: float = 0.0) -> None:
+    def __init__(
+        self, engine: Engine, *, max_batch_size: int, batch_window_seconds: float = 0.0, ahead_niceness: int = 0
+    ) -> None:
         self.engine = engine
         self.steps = 0
         self.is_draining = False
@@ -44,6 +49,7 @@ class StageLoop:
         self._commands: deque[Command] = deque()
         self._work = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._lanes = Lanes(ahead_niceness)
         self._voice_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voice")
         self._is_dead = False
         self._is_stopped = False
@@ -65,6 +71,7 @@ class StageLoop:
         """
         self.refuse_if_full()
         self._sessions[session] = None
+        session.listener = Listener(scheduler.windows(self.engine.spec.gives, session.policy))
         self._count_slots()
         self._submit(session, lambda: self.engine.open(session))
 
@@ -193,14 +200,15 @@ class StageLoop:
         working = [s for s in list(self._sessions) if not (s.is_late or s.has_failed or s.is_closed)]
         ready = [session for session in working if session.credit > 0 and self.engine.is_ready(session)]
         is_going = any(session in self._last_batch for session in ready)
-        if self._window.holds(num_ready=len(ready), num_open=len(working), now=time.monotonic(), is_going=is_going):
+        now = time.monotonic()
+        if self._window.holds(num_ready=len(ready), num_open=len(working), now=now, is_going=is_going):
             return []
-        return scheduler.pick(ready, max_batch_size=self._batch_size)
+        return scheduler.pick(ready, max_batch_size=self._batch_size, now=now)
 
     def _step(self, batch: list[Session]) -> list[Output]:
         started = time.monotonic()
         try:
-            outputs = self.engine.step(batch)
+            outputs = self._lanes.run(lambda: self.engine.step(batch), is_ahead=scheduler.is_ahead(batch, started))
         except OverloadedError as error:
             # The device had no memory for them together: they go, the others and the process stay.
             logger.warning("step_refused", stage=self.engine.spec.stage, batch_size=len(batch), error=error.message)
@@ -213,6 +221,7 @@ class StageLoop:
         self._step_seconds.observe(ended - started)
         self._batch_sizes.observe(len(batch))
         for session in batch:
+            session.listener.note_step(ended - started)
             session.stats.steps += 1
             session.stats.compute_seconds += (ended - started) / len(batch)
             session.stats.wait_seconds += started - session.last_served
@@ -227,7 +236,8 @@ class StageLoop:
         session.credit -= 1
         session.stats.items += chunk.length
         if chunk.length:
-            session.note_output(self.engine.spec.gives.seconds(chunk.length), now)
+            seconds, stop = self.engine.spec.gives.seconds(chunk.length), chunk.start + chunk.length
+            session.listener.note_output(seconds, now, start=chunk.start, stop=stop, is_end=chunk.is_segment_end)
 
     def _late(self) -> DeadlineError:
         return DeadlineError("the deadline passed while the stage was at work", stage=self.engine.spec.stage)

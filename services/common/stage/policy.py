@@ -33,3 +33,18 @@ class Policy:
     """Frames behind the new ones that the vocoder waits for."""
     params: Mapping[str, float] = field(default_factory=dict)
     """Parameters that have these values where a request sets none; a session's policy has none."""
+
+
+POLICY_RANGES = {
+    "codes_per_chunk": (1, 256),
+    "first_window_codes": (1, 4096),
+    "window_growth": (1, 8),
+    "max_window_codes": (1, 4096),
+    "look_ahead_codes": (0, 1024),
+    "prefix_codes": (0, 1024),
+    "prompt_seconds": (0.1, 15),
+    "crossfade_frames": (0, 256),
+    "vocoder_context_frames": (0, 256),
+    "vocoder_look_ahead_frames": (0, 256),
+}
+"""What each number may be, in a checkpoint's table and in a request to a stage."""

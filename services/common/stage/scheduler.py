@@ -3,33 +3,78 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+from services.common.stage.policy import Policy
 from services.common.stage.session import Session
+from services.common.stage.spec import Edge, EdgeKind
+from services.common.stage.window_borders import complete_windows
+
+OUTPUTS_AHEAD = 4.0
+"""A listener needs the next output when as many times the steps of the last ones are left: it may be longer, another
+that cannot be interrupted may be under way, and the stages behind take their time too."""
+
+FIRST_PATIENCE_SECONDS = 0.3
+"""How long first outputs wait for listeners who would run dry."""
+
+_DUE, _FIRST, _OTHERS = range(3)
+
+AHEAD_SECONDS = 1.0
+"""Of playback lead, from which on a stage works ahead. More than the largest step of the stages behind it takes."""
 
 
-def pick(ready: Sequence[Session], *, max_batch_size: int) -> list[Session]:
-    """Take the sessions for the next step; see `rank`."""
-    return sorted(ready, key=rank)[:max_batch_size]
+def pick(ready: Sequence[Session], *, max_batch_size: int, now: float) -> list[Session]:
+    """Take the sessions for the next step, at the time `now` of a monotonic clock; see `rank`.
+
+    Of those that begin one at most, so that the others have the places that more of them would hold for nothing.
+    """
+    # One measure for all: who has less lead than another must never have to wait for it.
+    needed = OUTPUTS_AHEAD * max(
+        (each.listener.output_seconds for each in ready if not each.is_slow_to_begin), default=0
+    )
+    ranked = sorted(ready, key=lambda session: rank(session, now, needed))
+    first = next((session for session in ranked if session.is_beginning), None)
+    return [session for session in ranked if session is first or not session.is_beginning][:max_batch_size]
 
 
-def rank(session: Session) -> tuple[float, ...]:
+def rank(session: Session, now: float, needed_seconds: float = 0.0) -> tuple[float, ...]:
     """Where a session stands; the least goes first.
 
-    Higher priority first. Then sessions out of which nothing has come yet, in the order in which they opened, if it
-    comes soon: one that gives nothing before its segment is done takes turns with listeners who run dry. Then the
-    least playback lead: whose listener will have heard all there is soonest. Where these are equal, the earlier
-    deadline, then who was served longest ago. Borders and numbers never depend on this; it only decides who waits.
+    Higher priority first. Then, in this order: those whose listeners run dry within `needed_seconds`, the time that an
+    output takes to make and to pass on, and those who have waited for the first for long; sessions that have not given
+    enough to begin with, as they opened; and the others, the least playback lead first. One that gives nothing before
+    its segment is done takes turns with the last of these: it would hold up everybody. Where these are equal, the
+    earlier deadline, then who was served longest ago, then who was served least: those of one batch have equal leads.
+    Borders and numbers never depend on this; it only decides who waits.
     """
-    runs_dry = session.plays_until
-    if runs_dry is None and session.is_slow_to_begin:
-        runs_dry = session.last_served
-    return (
-        -session.priority,
-        runs_dry is not None,
-        session.opened if runs_dry is None else runs_dry,
-        math.inf if session.deadline is None else session.deadline,
-        session.last_served,
+    runs_dry = session.listener.plays_until
+    if session.is_slow_to_begin:
+        standing = (_OTHERS, session.last_served if runs_dry is None else runs_dry)
+    elif runs_dry is None:
+        patience_ends = session.opened + FIRST_PATIENCE_SECONDS
+        standing = (_DUE, patience_ends) if patience_ends <= now else (_FIRST, session.opened)
+    else:
+        standing = (_DUE if runs_dry - needed_seconds <= now else _OTHERS, runs_dry)
+    deadline = math.inf if session.deadline is None else session.deadline
+    return (-session.priority, *standing, deadline, session.last_served, session.stats.steps)
+
+
+def windows(gives: Edge, policy: Policy) -> Callable[[], Iterator[int]] | None:
+    """What `Listener` is told of a stage: its codes wait for their window, all else becomes sound as it comes."""
+    if gives.kind != EdgeKind.TOKENS or policy.is_whole:
+        return None
+    return partial(complete_windows, policy)
+
+
+def is_ahead(batch: Sequence[Session], now: float) -> bool:
+    """Whether a step for these sessions works ahead: all their listeners have enough to hear for a while.
+
+    What counts is what has come out of this stage: the sound made of it reaches the listener later still.
+    """
+    return all(
+        session.listener.plays_until is not None and session.listener.plays_until - now > AHEAD_SECONDS
+        for session in batch
     )
 
 

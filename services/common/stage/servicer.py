@@ -88,14 +88,7 @@ class StageServicer(stage_pb2_grpc.StageServicer):
         self, request_iterator: AsyncIterator[stage_pb2.RunRequest], context: Context
     ) -> AsyncIterator[stage_pb2.RunResponse]:
         requests = aiter(request_iterator)
-        first = await anext(requests, None)
-        if first is None:
-            raise InvalidRequestError(
-                "the stream ended before open",
-                field="message",
-                reason=Reason.CONFIG_MISSING,
-                stage=self._spec.stage,
-            )
+        first = await self._first(requests)
         session: Session | None = None
         started = time.monotonic()
         # Bound for good, not for a block: the interceptor logs failures after this method has ended.
@@ -103,13 +96,10 @@ class StageServicer(stage_pb2_grpc.StageServicer):
             utterance_id=first.open.utterance_id, session_id=first.open.session_id, stage=self._spec.stage
         )
         with self._named(), traces.server_span(f"{self._spec.stage}.Run", context.invocation_metadata()):
+            left = context.time_remaining()
             try:
                 async for step in open_session(
-                    first,
-                    requests,
-                    loop=self._loop,
-                    voices=self._voices,
-                    time_left_seconds=context.time_remaining(),
+                    first, requests, loop=self._loop, voices=self._voices, time_left_seconds=left
                 ):
                     if isinstance(step, Session):
                         session = step
@@ -123,14 +113,18 @@ class StageServicer(stage_pb2_grpc.StageServicer):
             finally:
                 if session is not None:
                     self._loop.close(session)
-                    logger.info(
-                        "run_ended",
-                        latency_ms=round(1000 * (time.monotonic() - started), 1),
-                        steps=session.stats.steps,
-                        items=session.stats.items,
-                        compute_ms=round(1000 * session.stats.compute_seconds, 1),
-                        batch_size=session.stats.max_batch_size,
-                    )
+                    _tell_end(session, time.monotonic() - started)
+
+    async def _first(self, requests: AsyncIterator[stage_pb2.RunRequest]) -> stage_pb2.RunRequest:
+        first = await anext(requests, None)
+        if first is None:
+            raise InvalidRequestError(
+                "the stream ended before open",
+                field="message",
+                reason=Reason.CONFIG_MISSING,
+                stage=self._spec.stage,
+            )
+        return first
 
     def _step(self, name: str) -> VoiceStep:
         steps = (*self._spec.voice_steps, *self._spec.option_steps)
@@ -148,3 +142,14 @@ class StageServicer(stage_pb2_grpc.StageServicer):
         except TtsError as error:
             error.stage = error.stage or self._spec.stage
             raise
+
+
+def _tell_end(session: Session, seconds: float) -> None:
+    logger.info(
+        "run_ended",
+        latency_ms=round(1000 * seconds, 1),
+        steps=session.stats.steps,
+        items=session.stats.items,
+        compute_ms=round(1000 * session.stats.compute_seconds, 1),
+        batch_size=session.stats.max_batch_size,
+    )

@@ -10,6 +10,7 @@ from enum import IntEnum
 from services.common.arrays import Array, Tensors
 from services.common.errors import InvalidRequestError, TtsError
 from services.common.stage import checks
+from services.common.stage.listener import Listener
 from services.common.stage.policy import Policy
 from services.common.stage.spec import Edge
 
@@ -96,9 +97,9 @@ class Session:
     is_closed: bool = False
     opened: float = field(default_factory=time.monotonic)
     last_served: float = field(default_factory=time.monotonic)
-    plays_until: float | None = None
-    """When a listener of all that has come out will have heard it, on `time.monotonic`'s clock; None before the first
-    output. A listener who had to wait goes on from where the sound stopped."""
+    is_beginning: bool = False
+    """Said by the engine: of all sessions that begin, a step takes in a piece of one alone."""
+    listener: Listener = field(default_factory=Listener)
 
     @property
     def is_slow_to_begin(self) -> bool:
@@ -108,11 +109,6 @@ class Session:
     @property
     def is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
-
-    def note_output(self, seconds: float, now: float) -> None:
-        """Something that lasts `seconds` has come out at the time `now`."""
-        begins = now if self.plays_until is None else max(self.plays_until, now)
-        self.plays_until = begins + seconds
 
 
 class InputOrder:

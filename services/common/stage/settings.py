@@ -40,14 +40,17 @@ class StageSettings(ServiceSettings):
     niceness: Runtime[int] = Field(default=0, ge=0, le=19)
     """How far this process stands back for others on the same cores, as `nice` counts; for several on one machine."""
 
+    ahead_niceness: Runtime[int] = Field(default=0, ge=0, le=19)
+    """How much further steps stand back whose listeners all have a second or more to hear; 0 treats all alike."""
+
     device: Runtime[Device] = "auto"
     """auto, cpu, cuda or cuda:N. auto takes the first GPU that the process can see, and where there is none the
     CPU, which the log says; cuda fails without a GPU."""
 
-    dtype: Runtime[Literal["auto", "fp32", "fp16", "bf16"]] = "auto"
-    """Numbers of the heavy steps; auto is fp32 on every device. Part of the model's revision: give
-    all workers of a model the same (TTS_DTYPE), since stages of different revisions make no pipeline. The vocoder
-    computes in fp32, but for TensorRT."""
+    dtype: Runtime[Literal["auto", "fp32", "fp16", "bf16", "mixed"]] = "auto"
+    """Numbers of the heavy steps; auto is fp32 on every device, mixed is bf16 in S2Mel and fp32 elsewhere. Part of the
+    model's revision: give all workers of a model the same (TTS_DTYPE), since stages of different revisions make no
+    pipeline. The vocoder computes in fp32, but for TensorRT."""
 
     gpu_memory_mb: Runtime[int] = Field(default=0, ge=0)
     """The most GPU memory, in MiB, that tensors of this process may take; 0 sets no limit. Where it holds fewer slots

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import structlog
 
 from services.common.checkpoint import CheckpointError
@@ -10,37 +12,53 @@ logger = structlog.get_logger(__name__)
 
 MEBIBYTE = 2**20
 
+LESS_MEMORY = "fewer slots, a smaller max_batch_size, smaller caches, voice_encoders cpu or dtype fp16"
+"""What a worker may be set to that takes too much."""
 
-def slots_that_fit(wanted: int, *, stage: str, limit_bytes: int, fixed_bytes: int, bytes_per_slot: int) -> int:
-    """Return the number of slots, and say in the log what each takes.
+Demand = Callable[[int], Mapping[str, int]]
+"""What a worker with so many slots takes on its device at the most, in bytes by what for. Grows with the slots."""
+
+
+def slots_that_fit(wanted: int, *, stage: str, limit_bytes: int, demand: Demand) -> int:
+    """Return the number of slots, and say in the log what each part takes.
 
     Args:
         wanted: What the setting `slots` says.
         stage: The stage's name, for messages.
         limit_bytes: What the process may take on its device; 0 is no limit.
-        fixed_bytes: What it takes with no slot in use, mostly weights.
-        bytes_per_slot: What one more slot takes, at its largest.
+        demand: What it takes.
 
     Raises:
         CheckpointError: Not one slot fits.
     """
-    fitting = wanted if not limit_bytes else min(wanted, (limit_bytes - fixed_bytes) // max(1, bytes_per_slot))
-    if fitting < 1:
-        needed = _mebibytes(fixed_bytes + bytes_per_slot)
+    fitting = wanted if not limit_bytes else _most_that_fit(wanted, limit_bytes, demand)
+    if not fitting:
+        parts = demand(1)
         raise CheckpointError(
-            f"gpu_memory_mb is {_mebibytes(limit_bytes)}, but the {stage} worker needs at least {needed}: "
-            f"{_mebibytes(fixed_bytes)} for its weights and {_mebibytes(bytes_per_slot)} for each slot"
+            f"gpu_memory_mb is {_mebibytes(limit_bytes)}, but the {stage} worker with one slot needs "
+            f"{_mebibytes(sum(parts.values()))}: {_told(parts)}; raise it, or choose {LESS_MEMORY}"
         )
+    parts = demand(fitting)
     logger.info(
         "slots",
         stage=stage,
         slots=fitting,
         slots_wanted=wanted,
-        fixed_mb=_mebibytes(fixed_bytes),
-        slot_mb=_mebibytes(bytes_per_slot),
         limit_mb=_mebibytes(limit_bytes),
+        needed_mb=_mebibytes(sum(parts.values())),
+        **{f"{name}_mb": _mebibytes(size) for name, size in parts.items()},
     )
     return fitting
+
+
+def _most_that_fit(wanted: int, limit_bytes: int, demand: Demand) -> int:
+    """0 where not even one does."""
+    fits = (slots for slots in range(wanted, 0, -1) if sum(demand(slots).values()) <= limit_bytes)
+    return next(fits, 0)
+
+
+def _told(parts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {_mebibytes(size)}" for name, size in parts.items())
 
 
 def _mebibytes(size: int) -> int:

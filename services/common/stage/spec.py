@@ -50,6 +50,16 @@ class ParamSpec:
     description: str
     is_integer: bool = False
 
+    @property
+    def allowed(self) -> str:
+        """Its range in words."""
+        kind = "whole numbers " if self.is_integer else ""
+        return f"{kind}{self.minimum:g} to {self.maximum:g}"
+
+    def accepts(self, value: float) -> bool:
+        # A NaN is in no range: every comparison with it is false.
+        return self.minimum <= value <= self.maximum and (not self.is_integer or value == int(value))
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -98,7 +108,7 @@ class StageSpec:
     slots: int
     device: DeviceInfo
     policies: tuple[Policy, ...]
-    """The model's streaming policies, the default one first."""
+    """The model's policies: the streaming ones, the default first, and behind them those that are whole."""
     voice_steps: tuple[VoiceStep, ...] = ()
     conditions: tuple[TensorSpec, ...] = ()
     options: tuple[TensorSpec, ...] = ()
@@ -115,6 +125,10 @@ class StageSpec:
     """Steps like `voice_steps` whose results go into `options`."""
     input_window_chunks: int = 64
     """How many chunks a caller may send ahead of the engine."""
+
+    @property
+    def streaming_policies(self) -> tuple[Policy, ...]:
+        return tuple(policy for policy in self.policies if not policy.is_whole)
 
     @property
     def default_policy(self) -> Policy:

@@ -14,6 +14,7 @@ from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 from services.common import VERSION, logs, memory, metrics, traces
 from services.common.checkpoint import CheckpointError
 from services.common.devices import device_index
+from services.common.errors import OverloadedError
 from services.common.health import HealthBoard
 from services.common.memory import MemoryGauge
 from services.common.server import run, serve
@@ -21,6 +22,7 @@ from services.common.stage.engine import Engine
 from services.common.stage.loop import StageLoop
 from services.common.stage.servicer import StageServicer
 from services.common.stage.settings import StageSettings
+from services.common.stage.slots import LESS_MEMORY
 
 logger = structlog.get_logger(__name__)
 
@@ -54,7 +56,10 @@ async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], 
     board = HealthBoard()
     engine = await asyncio.to_thread(_load_and_warm, load_engine)
     loop = StageLoop(
-        engine, max_batch_size=settings.max_batch_size, batch_window_seconds=settings.batch_window_ms / 1000
+        engine,
+        max_batch_size=settings.max_batch_size,
+        batch_window_seconds=settings.batch_window_ms / 1000,
+        ahead_niceness=settings.ahead_niceness,
     )
     device = engine.spec.device
     gauge = MemoryGauge(lambda: memory.device_memory(device.kind, device_index(settings.device)))
@@ -98,5 +103,10 @@ async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], 
 
 def _load_and_warm(load_engine: Callable[[], Engine]) -> Engine:
     engine = load_engine()
-    engine.warm_up()
+    try:
+        engine.warm_up()
+    except OverloadedError as error:
+        raise CheckpointError(
+            f"cannot warm up: {error.message}; raise gpu_memory_mb where it is the limit, or choose {LESS_MEMORY}"
+        ) from error
     return engine

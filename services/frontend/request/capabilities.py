@@ -55,7 +55,7 @@ def policies(pipeline: Pipeline, preferred: str = "") -> list[str]:
         preferred: The policy that the operator wants for the default; without effect where the model lacks it.
     """
     compat = ["compat"] if COMPAT_PARAM in pipeline.params() else []
-    names = [*(policy.name for policy in pipeline.policies), "whole", *compat]
+    names = dict.fromkeys([*(policy.name for policy in pipeline.policies), "whole", *compat])
     return sorted(names, key=lambda name: name != preferred)
 
 

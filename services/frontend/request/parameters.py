@@ -11,9 +11,9 @@ from services.common.errors import InvalidRequestError
 from services.common.reasons import Reason
 from services.frontend.request import capabilities
 from services.frontend.request.capabilities import COMPAT_PARAM, RATE_PARAM
-from services.frontend.request.parameter_conflicts import check_conflicts
+from services.frontend.request.parameter_conflicts import merged
 from services.frontend.request.public_paths import FIELD_OF_PARAM
-from services.frontend.request.validation import in_range
+from services.frontend.request.validation import COMPAT_POLICY, in_range
 from services.frontend.workers.topology import Pipeline
 
 Params = dict[str, stage_pb2.ParamSpec]
@@ -54,13 +54,11 @@ NUMBERS = (
 )
 
 
-def params(
-    config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline, policy: stage_pb2.Policy | None = None
-) -> dict[str, float]:
+def params(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline, policy: stage_pb2.Policy) -> dict[str, float]:
     """The parameters that a config sets, by name, and those that its policy sets beside them.
 
     Raises:
-        InvalidRequestError: One is out of range, or no stage of the model has it.
+        InvalidRequestError: One is out of range, has no effect beside the others, or no stage of the model has it.
     """
     declared = pipeline.params()
     values = dict(_numbers(config, pipeline, declared))
@@ -70,14 +68,12 @@ def params(
     if config.emotion.vector.is_normalized:
         _require("emotion_normalized", declared, pipeline)
         values["emotion_normalized"] = 1.0
-    if config.render.policy == "compat":
+    if policy.name == COMPAT_POLICY:
         values[COMPAT_PARAM] = 1.0
     if config.HasField("speaking_rate"):
         values[RATE_PARAM] = _duration_factor(config.speaking_rate, pipeline, declared)
     values |= dict(_further(config, pipeline, declared))
-    check_conflicts(values, declared)
-    from_policy = {} if policy is None else {name: policy.params[name] for name in policy.params if name in declared}
-    return from_policy | values
+    return merged(values, policy, declared)
 
 
 def further_params(pipeline: Pipeline) -> Params:

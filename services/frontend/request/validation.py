@@ -108,11 +108,11 @@ def policy(config: synthesis_pb2.SynthesisConfig, pipeline: Pipeline, preferred:
 
 
 def named_policy(name: str, pipeline: Pipeline) -> stage_pb2.Policy:
-    """The numbers of one of the model's policies; `whole` and `compat` are its first one in a single window."""
+    """The numbers of one of the model's policies; `compat`, and an unstated `whole`, are its first in one window."""
     chosen = stage_pb2.Policy()
-    streaming = next((policy for policy in pipeline.policies if policy.name == name), None)
-    if streaming is not None:
-        chosen.CopyFrom(streaming)
+    stated = next((policy for policy in pipeline.policies if policy.name == name), None)
+    if stated is not None:
+        chosen.CopyFrom(stated)
     else:
         chosen.CopyFrom(pipeline.policies[0])
         chosen.name, chosen.is_whole = name, True

@@ -80,7 +80,7 @@ class Pipeline:
 
     @property
     def policies(self) -> Sequence[stage_pb2.Policy]:
-        """The streaming policies, the default one first."""
+        """The policies that the model states, the default one first."""
         return self.pools[0].about.policies
 
     @property

@@ -5,15 +5,15 @@ Letters: V code vocabulary, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from services.common.arrays import Array
-from services.gpt_worker.model.graphs import Step, replayable
+from services.common.cuda_graphs import Capture, GraphCapture
 from services.gpt_worker.model.kv_cache import KeyValueCache, bucketed
 from services.gpt_worker.model.unified_voice import StepOutput, UnifiedVoice
 
@@ -22,6 +22,10 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32)
 
 LENGTH_BUCKET = 256
 """Positions that a step reads are a multiple of this: few graphs, against few positions behind the mask."""
+
+
+Step = Callable[[Tensor], Tensor]
+"""Takes what `UnifiedVoice.decode_rows` takes, on the host; gives what that gives, until the next call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,9 @@ class Decoder(Protocol):
     def warm_up(self) -> None:
         """Prepare what would make the first steps slow."""
 
+    def free_memory(self) -> None:
+        """Give up what was prepared; it is made again when it is needed."""
+
 
 class RowDecoder:
     """Row by row: a row's kernels and shapes never depend on its mates. For CPUs.
@@ -82,6 +89,9 @@ class RowDecoder:
     def warm_up(self) -> None:
         """Nothing: there is no graph to capture."""
 
+    def free_memory(self) -> None:
+        """Nothing: there is none."""
+
 
 class BatchDecoder:
     """All rows in one pass of fixed shape, captured as a CUDA graph for each number of rows and of positions.
@@ -91,14 +101,14 @@ class BatchDecoder:
 
     prefill_positions = 128
 
-    def __init__(self, model: UnifiedVoice, *, rows: int, max_length: int) -> None:
+    def __init__(self, model: UnifiedVoice, *, rows: int, max_length: int, capture: Capture | None = None) -> None:
         self.batch_limit = next((size for size in BATCH_BUCKETS if size >= rows), BATCH_BUCKETS[-1])
         self.cache = model.gpt.new_cache(rows + 1, bucketed(max_length, LENGTH_BUCKET))
         self._model = model
         self._device = self.cache.store.device
         self._spare_row = rows
         self._steps: dict[tuple[int, int], Step] = {}
-        self._pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
+        self._capture = capture or GraphCapture(self._device)
 
     def decode(self, codes: Sequence[NextCode]) -> list[RowOutput]:
         size = next(size for size in BATCH_BUCKETS if size >= len(codes))
@@ -118,7 +128,11 @@ class BatchDecoder:
             if size <= self.batch_limit:
                 self._step(size, LENGTH_BUCKET)
 
-    def _inputs(self, codes: Sequence[NextCode], lengths: Sequence[int], size: int) -> torch.Tensor:
+    def free_memory(self) -> None:
+        self._steps.clear()
+        self._capture.forget()
+
+    def _inputs(self, codes: Sequence[NextCode], lengths: Sequence[int], size: int) -> Tensor:
         """The (4, size) numbers that `UnifiedVoice.decode_rows` takes, on the host."""
         filling = [(0, 0, self._spare_row, 0)] * (size - len(codes))
         asked = [(next_.code, next_.position, next_.row, past) for next_, past in zip(codes, lengths, strict=True)]
@@ -128,9 +142,18 @@ class BatchDecoder:
     def _step(self, size: int, readable: int) -> Step:
         step = self._steps.get((size, readable))
         if step is None:
-            compute = partial(self._model.decode_rows, cache=self.cache, readable=readable)
-            nothing = self._inputs([], [], size).to(self._device)
-            step = self._steps[size, readable] = replayable(compute, nothing, self._pool)
+            step = self._steps[size, readable] = self._made_step(size, readable)
+        return step
+
+    def _made_step(self, size: int, readable: int) -> Step:
+        # Every row at the row that belongs to no segment: capturing runs the step.
+        held = self._inputs([], [], size).to(self._device)
+        repeat = self._capture(lambda: self._model.decode_rows(held, self.cache, readable))
+
+        def step(inputs: Tensor) -> Tensor:
+            held.copy_(inputs, non_blocking=True)
+            return repeat()
+
         return step
 
 

@@ -76,6 +76,16 @@ class GptStageModel:
         self.device = speaker_matrix.device
         self._side = voice_side or _all_at_hand(self.device)
 
+    @property
+    def is_voice_on_device(self) -> bool:
+        """Whether a voice's features are computed where the GPT is."""
+        return self._side.encoder.is_on_device
+
+    @property
+    def returning_bytes(self) -> int:
+        """The most of the released networks that is at hand at once."""
+        return max(self._side.encoder.returning_bytes, self._side.conditioners.returning_bytes)
+
     @torch.inference_mode()
     def voice_features(self, audio_22k: Tensor) -> dict[str, Tensor]:
         """Speaker route (§4): audio (N,) at 22.05 kHz to `spk_cond` (T, W) and `audio_16k` (N',)."""

@@ -80,6 +80,11 @@ class Frames:
             taps=_tensor((tap + row[:, None, None] * tail).ravel(), device),
         )
 
+    @property
+    def num_bytes(self) -> int:
+        tensors = (self.keys, self.positions, self.rows, self.taps)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
     def copy_(self, other: Self) -> None:
         """Take over another layout of the same shape, in place."""
         if self.keys is not None and other.keys is not None:

@@ -7,24 +7,26 @@ a step can be captured once and replayed.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from services.common.cuda_graphs import Compute
+from services.common.cuda_graphs import Capture, Compute
 from services.s2mel_worker.model.batching import groups, rows_bucket, size_bucket
 from services.s2mel_worker.model.frames import Frames, Span
 from services.s2mel_worker.model.trajectory import Trajectory
 from services.s2mel_worker.model.velocity import VelocityNetwork
 
+MAX_ROWS = 32
+"""Renders that share a batch at most."""
+
 MAX_PLANS = 64
 """Shapes that are kept ready; the one that was used longest ago goes first."""
-
-Capture = Callable[[Compute], Compute]
 
 
 class Stepper(Protocol):
@@ -33,6 +35,9 @@ class Stepper(Protocol):
 
     def advance(self, renders: Sequence[Trajectory]) -> None:
         """Carry every render one step on."""
+
+    def free_memory(self) -> None:
+        """Give up what is kept for the next steps; it is made again when it is needed."""
 
 
 class OneByOne:
@@ -50,18 +55,25 @@ class OneByOne:
             )
             render.advance(velocities[:, 0])
 
+    def free_memory(self) -> None:
+        """Nothing is kept."""
+
 
 class Batched:
     """Renders of similar length together.
 
     Args:
         network: The velocity.
-        capture: Makes a computation on tensors that stay where they are repeatable at less cost.
+        capture: What steps are repeated with.
         batch_limit: The most rows of a batch.
+        max_plan_bytes: What is kept ready may take, but for the shape in use; None sets no limit but `MAX_PLANS`.
     """
 
-    def __init__(self, network: VelocityNetwork, capture: Capture, batch_limit: int = 32) -> None:
+    def __init__(
+        self, network: VelocityNetwork, capture: Capture, batch_limit: int = MAX_ROWS, max_plan_bytes: int | None = None
+    ) -> None:
         self.batch_limit = batch_limit
+        self._max_plan_bytes = math.inf if max_plan_bytes is None else max_plan_bytes
         self._network = network
         self._capture = capture
         self._plans: OrderedDict[tuple[int, int, int, bool], _Plan] = OrderedDict()
@@ -80,10 +92,20 @@ class Batched:
         key = (rows_bucket(len(renders)), num_frames, num_tail, is_guided)
         plan = self._plans.pop(key, None) or _Plan(self._network, self._capture, *key)
         self._plans[key] = plan
-        if len(self._plans) > MAX_PLANS:
-            self._plans.popitem(last=False)
+        self._give_up_plans()
         for render, velocities in zip(renders, plan.velocities(renders).transpose(0, 1), strict=False):
             render.advance(velocities)
+
+    def free_memory(self) -> None:
+        self._plans.clear()
+        self._capture.forget()
+
+    def _give_up_plans(self) -> None:
+        """Those that were used longest ago, but never the last one."""
+        taken = sum(plan.num_bytes for plan in self._plans.values())
+        while len(self._plans) > 1 and (len(self._plans) > MAX_PLANS or taken > self._max_plan_bytes):
+            _, oldest = self._plans.popitem(last=False)
+            taken -= oldest.num_bytes
 
 
 class _Plan:
@@ -102,6 +124,11 @@ class _Plan:
         self._condition = torch.zeros(num_rows, num_frames, network.width, device=network.device)
         self._modulation = torch.zeros(num_rows, network.num_modulations, device=network.device)
         self._frames = self._layout([])
+        halves = 2 if is_guided else 1
+        made_bytes = halves * num_rows * num_tail * network.num_bins * self._x.itemsize
+        held = (self._x, self._condition, self._modulation)
+        self.num_bytes = sum(tensor.nbytes for tensor in held) + self._frames.num_bytes + made_bytes
+        """What it reads, and what comes of it."""
         self._repeat: Compute | None = None
         self._num_uses = 0
 

@@ -6,14 +6,14 @@ stretches (above 1) or squeezes (below 1) the frames of every code.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.indextts2 import FRAMES_PER_100_CODES, FRAMES_PER_CODE
 from services.common.stage.policy import Policy
+from services.common.stage.window_borders import window_borders
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +50,12 @@ class Window:
 
 def frames_of(num_codes: int, duration_factor: float = 1.0) -> int:
     """Frames that the first `num_codes` codes of a segment own: each product is rounded to float32 (§7.1)."""
-    return int(np.float32(num_codes) * np.float32(1.72) * np.float32(duration_factor))
+    return int(np.float32(num_codes) * np.float32(FRAMES_PER_CODE) * np.float32(duration_factor))
 
 
 def code_of_frame(frame: NDArray[np.int64], duration_factor: float = 1.0) -> NDArray[np.int64]:
     """floor(frame / (1.72 · factor)); the quotient is exact enough to be the true floor at factor 1."""
-    return np.floor(frame * 25 / (43 * duration_factor)).astype(np.int64)
-
-
-def window_borders(policy: Policy, duration_factor: float = 1.0) -> Iterator[tuple[int, int]]:
-    """Start and stop of window after window of an endless segment.
-
-    Where codes own fewer frames, the first window takes more of them: it must fill the vocoder's context with some
-    to spare, or no sound would come of it.
-
-    Raises:
-        ValueError: if the policy's windows would be empty or shrink.
-    """
-    if not (1 <= policy.first_window_codes <= policy.max_window_codes and policy.window_growth >= 1):
-        raise ValueError(f"windows must have codes and may not shrink: {policy}")
-    first = math.ceil(policy.first_window_codes / min(duration_factor, 1.0))
-    start, size = 0, float(min(first, policy.max_window_codes))
-    while True:
-        stop = start + int(size)
-        yield start, stop
-        start, size = stop, min(size * policy.window_growth, float(policy.max_window_codes))
+    return np.floor(frame * 100 / (FRAMES_PER_100_CODES * duration_factor)).astype(np.int64)
 
 
 def next_window(

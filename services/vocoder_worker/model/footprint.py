@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 
 from services.common.checkpoint import CheckpointConfig, CheckpointFiles
+from services.common.indextts2 import longest_window
+from services.common.stage.slots import Demand
+from services.vocoder_worker.model.calls import CAPACITY
+from services.vocoder_worker.model.provider import GPU_BATCH
 
 _FLOAT_BYTES = 4
 
@@ -14,14 +17,16 @@ _LIVE_TENSORS = 12
 """Tensors of a stage that live at a time: input, both phases of its doubling, the sum of the blocks, one block's own
 and what a convolution takes as working space."""
 
-_CODE_FRAMES = 1.72
-
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
+    """Bytes, of a window's frames each."""
+
     weight_bytes: int
     bytes_per_frame: int
-    """Of one window, while it is computed."""
+    """While the window is computed: the widest stage's channels times its samples per frame, 12 times."""
+    bound_bytes_per_frame: int
+    """In the buffers that are kept for a shape: mel and samples."""
 
 
 def footprint(files: CheckpointFiles) -> Footprint:
@@ -34,14 +39,35 @@ def footprint(files: CheckpointFiles) -> Footprint:
         widest = max(widest, channels * rate)
     stored = json.loads(files.vocoder_manifest.read_text("utf-8"))["weights"]
     scale = 2 if stored == "float16" else 1
-    return Footprint(scale * files.vocoder_onnx.stat().st_size, widest * _FLOAT_BYTES * _LIVE_TENSORS)
-
-
-def longest_window(config: CheckpointConfig) -> int:
-    """Frames of the longest window of all streaming policies, its context included; whole renders are longer."""
-    return max(
-        math.ceil(policy.max_window_codes * _CODE_FRAMES)
-        + policy.vocoder_context_frames
-        + policy.vocoder_look_ahead_frames
-        for policy in config.triptych.policies.values()
+    return Footprint(
+        weight_bytes=scale * files.vocoder_onnx.stat().st_size,
+        bytes_per_frame=widest * _FLOAT_BYTES * _LIVE_TENSORS,
+        bound_bytes_per_frame=(sizes["num_mels"] + rate) * _FLOAT_BYTES,
     )
+
+
+def longest_call(config: CheckpointConfig) -> int:
+    """Frames of the longest window of all streaming policies, its context included; whole renders are longer.
+
+    A segment's last window takes in the codes that would have been its look-ahead.
+    """
+    return longest_window(
+        config,
+        num_codes=lambda policy: policy.max_window_codes + policy.look_ahead_codes,
+        num_frames=lambda policy: policy.vocoder_context_frames + policy.vocoder_look_ahead_frames,
+    )
+
+
+def demand(files: CheckpointFiles, config: CheckpointConfig, *, max_batch_size: int) -> Demand:
+    """What the process takes; a call computes as many windows as share a step, and leaves buffers of its shape."""
+    costs, frames = footprint(files), longest_call(config)
+
+    def of(slots: int) -> dict[str, int]:
+        windows = min(slots, max_batch_size, GPU_BATCH)
+        return {
+            "weights": costs.weight_bytes,
+            "steps": windows * frames * costs.bytes_per_frame,
+            "buffers": CAPACITY * windows * frames * costs.bound_bytes_per_frame,
+        }
+
+    return of

@@ -7,6 +7,7 @@ samples are those of the whole; with less to the right they come earlier and dif
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 PCM_PEAK = np.float32(32767)
+
+LONGEST_PIECE = 96
+"""Frames that one step makes sound, at most: what another utterance's urgent window waits for a long one."""
+
+INNER_LOOK_AHEAD = 16
+"""Frames behind a piece that is not its window's last: they are there, and with them its samples are the whole's."""
 
 
 class Vocoder(Protocol):
@@ -58,6 +65,16 @@ def settled_stop(num_frames: int, has_ended: bool, look_ahead: int) -> int:
 def context_start(next_frame: int, context: int) -> int:
     """First mel frame that is still needed when `next_frame` is the next to be made sound."""
     return max(0, next_frame - context)
+
+
+def piece_stop(first: int, stop: int) -> int:
+    """Where the next piece of the frames `first` to `stop` ends.
+
+    Pieces are of nearly one length, never a long one and a rest; what is left is cut the same way again, so that a
+    stream that begins at any piece goes on with the same ones.
+    """
+    num_pieces = max(1, math.ceil((stop - first) / LONGEST_PIECE))
+    return first + math.ceil((stop - first) / num_pieces)
 
 
 def vocode(vocoder: Vocoder, windows: Sequence[Window]) -> list[NDArray[np.int16]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -12,9 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from services.common.arrays import Array
-from services.gpt_worker.model import decoding
+from services.common.cuda_graphs import Compute
 from services.gpt_worker.model.decoding import BATCH_BUCKETS, BatchDecoder, Decoder, NextCode, RowDecoder, new_decoder
-from services.gpt_worker.model.graphs import Step, replayable
 from services.gpt_worker.model.unified_voice import UnifiedVoice
 
 TEXTS = ([5, 9, 3, 12], [7], [2, 3], [4, 4, 8])
@@ -82,27 +79,43 @@ def test_a_batch_gives_the_logits_of_its_latents(voice: UnifiedVoice, conds: Ten
     np.testing.assert_allclose(output.logits, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_step_is_prepared_once_for_each_shape(
-    voice: UnifiedVoice, conds: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared: list[tuple[int, ...]] = []
+class Preparing:
+    """Counts what it is given, and repeats it as it is."""
 
-    def counted(step: Callable[[Tensor], Tensor], inputs: Tensor, pool: object) -> Step:
-        prepared.append(tuple(inputs.shape))
-        return step
+    def __init__(self) -> None:
+        self.count = 0
+        self.times_forgotten = 0
 
-    monkeypatch.setattr(decoding, "replayable", counted)
-    decoder = BatchDecoder(voice, rows=4, max_length=192)
+    def __call__(self, compute: Compute) -> Compute:
+        self.count += 1
+        return compute
+
+    def forget(self) -> None:
+        self.times_forgotten += 1
+
+
+def test_a_step_is_prepared_once_for_each_shape(voice: UnifiedVoice, conds: Tensor) -> None:
+    prepared = Preparing()
+    decoder = BatchDecoder(voice, rows=4, max_length=192, capture=prepared)
     decoder.warm_up()
+    assert prepared.count == len([size for size in BATCH_BUCKETS if size <= 4])
     for row in range(3):
         start(voice, conds, decoder, row)
     for index in range(1, 4):
         decoder.decode([NextCode(row, 5, index) for row in range(3)])
-    assert prepared == [(4, size) for size in BATCH_BUCKETS if size <= 4]
+    assert prepared.count == 3, "three rows take the step for four"
 
 
-def test_off_gpus_a_graph_is_the_plain_call() -> None:
-    def step(inputs: Tensor) -> Tensor:
-        return inputs + 1
-
-    assert replayable(step, torch.zeros(2)) is step
+def test_rows_go_on_when_what_was_prepared_is_given_up(
+    voice: UnifiedVoice, conds: Tensor, alone: list[list[Array]]
+) -> None:
+    prepared = Preparing()
+    decoder = BatchDecoder(voice, rows=ROWS, max_length=192, capture=prepared)
+    for row in range(ROWS):
+        start(voice, conds, decoder, row)
+    for index in range(TURNS):
+        made = decoder.decode([next_code(row, index + 1) for row in range(ROWS)])
+        for row, output in enumerate(made):
+            np.testing.assert_allclose(output.latent, alone[row][index], atol=2e-5, rtol=1e-4)
+        decoder.free_memory()
+    assert prepared.count == prepared.times_forgotten == TURNS

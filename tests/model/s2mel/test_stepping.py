@@ -9,14 +9,30 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from services.common.cuda_graphs import Compute
+from services.common.cuda_graphs import Capture, Compute, GraphCapture
 from services.s2mel_worker.model import stepping
-from services.s2mel_worker.model.capture import as_it_is
 from services.s2mel_worker.model.solver import Solver
 from services.s2mel_worker.model.stage import S2MelStageModel
 from services.s2mel_worker.model.stepping import Batched, OneByOne, Stepper
 from services.s2mel_worker.model.trajectory import Clock, Trajectory
 from services.s2mel_worker.model.velocity import VelocityNetwork
+
+AS_IT_IS: Capture = GraphCapture(torch.device("cpu"))
+
+
+class Capturing:
+    """Notes what it is given, and repeats it as it is."""
+
+    def __init__(self) -> None:
+        self.captured: list[Compute] = []
+        self.times_forgotten = 0
+
+    def __call__(self, compute: Compute) -> Compute:
+        self.captured.append(compute)
+        return compute
+
+    def forget(self) -> None:
+        self.times_forgotten += 1
 
 
 def start(
@@ -54,7 +70,7 @@ def finish(stepper: Stepper, each: list[Trajectory]) -> None:
 def test_a_batch_gives_what_each_render_gives_alone(stage: S2MelStageModel) -> None:
     """Renders end at different steps, so the batch changes all the time."""
     together, alone = renders(stage), renders(stage)
-    finish(Batched(stage.velocity, as_it_is), together)
+    finish(Batched(stage.velocity, AS_IT_IS), together)
     finish(OneByOne(stage.velocity), alone)
     for mine, expected in zip(together, alone, strict=True):
         torch.testing.assert_close(mine.mel, expected.mel, rtol=1e-4, atol=1e-4)
@@ -62,7 +78,7 @@ def test_a_batch_gives_what_each_render_gives_alone(stage: S2MelStageModel) -> N
 
 
 def test_renders_join_and_leave_in_the_middle_of_their_steps(stage: S2MelStageModel) -> None:
-    stepper = Batched(stage.velocity, as_it_is)
+    stepper = Batched(stage.velocity, AS_IT_IS)
     early, late, given_up = start(stage, 40, 25), start(stage, 39, 20), start(stage, 41, 30)
     stepper.advance([early, given_up])
     stepper.advance([late, early])
@@ -82,31 +98,54 @@ def test_one_by_one_no_bit_depends_on_the_mates(stage: S2MelStageModel) -> None:
 
 def test_a_shape_is_captured_when_it_comes_again(stage: S2MelStageModel) -> None:
     """What is captured reads its inputs anew: the result is that of no capture."""
-    captured: list[Compute] = []
-
-    def capture(compute: Compute) -> Compute:
-        captured.append(compute)
-        return compute
-
+    capture = Capturing()
     stepper = Batched(stage.velocity, capture)
     render = start(stage, 40, 25)
     stepper.advance([render])
-    assert not captured
+    assert not capture.captured
     finish(stepper, [render])
     finish(stepper, [start(stage, 39, 24)])
-    assert len(captured) == 1, "39 and 40 frames are one shape"
+    assert len(capture.captured) == 1, "39 and 40 frames are one shape"
 
 
 def test_no_more_shapes_are_kept_than_allowed(stage: S2MelStageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stepping, "MAX_PLANS", 2)
-    stepper = Batched(stage.velocity, as_it_is)
+    stepper = Batched(stage.velocity, AS_IT_IS)
     for length in (20, 40, 80):
         finish(stepper, [start(stage, length, 9)])
     assert len(stepper._plans) == 2
 
 
+def test_shapes_are_kept_as_far_as_their_memory_allows(stage: S2MelStageModel) -> None:
+    """The one in use always: a limit below it would otherwise end in a capture at every step."""
+    free = Batched(stage.velocity, AS_IT_IS)
+    for length in (20, 40, 80):
+        finish(free, [start(stage, length, 9, cfg_rate=0.0)])
+    sizes = [plan.num_bytes for plan in free._plans.values()]
+    assert sizes == sorted(sizes)
+    for limit, kept in ((sum(sizes), 3), (sum(sizes) - 1, 2), (sizes[2] + sizes[1] - 1, 1), (0, 1)):
+        stepper = Batched(stage.velocity, AS_IT_IS, max_plan_bytes=limit)
+        for length in (20, 40, 80):
+            finish(stepper, [start(stage, length, 9, cfg_rate=0.0)])
+        assert [plan.num_bytes for plan in stepper._plans.values()] == sizes[-kept:]
+
+
+def test_renders_go_on_when_what_was_captured_is_given_up(stage: S2MelStageModel) -> None:
+    capture, expected, render = Capturing(), start(stage, 40, 25, Solver(6)), start(stage, 40, 25, Solver(6))
+    stepper = Batched(stage.velocity, capture)
+    finish(OneByOne(stage.velocity), [expected])
+    for step in range(6):
+        if step == 3:
+            stepper.free_memory()
+            assert not stepper._plans
+            assert capture.times_forgotten == 1
+        stepper.advance([render])
+    torch.testing.assert_close(render.mel, expected.mel, rtol=1e-4, atol=1e-4)
+    assert len(capture.captured) == 2
+
+
 def test_a_render_that_is_given_up_leaves_nothing(stage: S2MelStageModel) -> None:
-    stepper, render = Batched(stage.velocity, as_it_is), start(stage, 40, 25)
+    stepper, render = Batched(stage.velocity, AS_IT_IS), start(stage, 40, 25)
     stepper.advance([render])
     left = weakref.ref(render)
     del render
@@ -128,7 +167,7 @@ def test_without_guidance_no_second_half_is_computed(stage: S2MelStageModel, mon
     assert rows == [1, 2]
 
 
-@pytest.mark.parametrize("make", [OneByOne, lambda network: Batched(network, as_it_is)])
+@pytest.mark.parametrize("make", [OneByOne, lambda network: Batched(network, AS_IT_IS)])
 def test_guidance_stays_as_it_was_between_two_looks_at_it(
     stage: S2MelStageModel, make: Callable[[VelocityNetwork], Stepper], monkeypatch: pytest.MonkeyPatch
 ) -> None:

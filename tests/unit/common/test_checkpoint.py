@@ -192,3 +192,18 @@ def test_revision_changes_with_weights_mode_and_policy(checkpoint: Path) -> None
     (checkpoint / "bpe.model").write_bytes(b"pieces")
     seen.add(revision(checkpoint, "float32", POLICY))
     assert len(seen) == 5
+
+
+def test_the_order_of_policies_is_part_of_the_revision_since_the_first_is_the_default(checkpoint: Path) -> None:
+    calm, swift = {"first_window_codes": 25}, {"first_window_codes": 12}
+    first_calm = revision(checkpoint, "float32", {"calm": calm, "swift": swift})
+
+    assert revision(checkpoint, "float32", {"swift": swift, "calm": calm}) != first_calm
+
+
+def test_the_order_inside_a_policy_is_no_part_of_the_revision(checkpoint: Path) -> None:
+    params = {"steps": 4.0, "sway": -0.5}
+    one = {"calm": {"first_window_codes": 25, "params": params}}
+    other = {"calm": {"params": dict(reversed(params.items())), "first_window_codes": 25}}
+
+    assert revision(checkpoint, "float32", one) == revision(checkpoint, "float32", other)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.tts.stages.v1 import stage_pb2
 from protos.tts.v1 import models_pb2, synthesis_pb2, voices_pb2
 from services.common import tensors
 from services.common.errors import InvalidRequestError
@@ -258,7 +259,7 @@ async def test_further_params_language_rate_and_priority_reach_the_stages(shared
 def test_every_speaking_rate_is_a_duration_factor_in_range(rate: float) -> None:
     pipeline = Pipeline("fake", "r1", (Pool(describe("s2mel"), []),))
 
-    factor = params(Config(speaking_rate=rate), pipeline)["duration_factor"]
+    factor = params(Config(speaking_rate=rate), pipeline, stage_pb2.Policy())["duration_factor"]
     assert 0.5 <= factor <= 2.0
     assert factor * rate == pytest.approx(1.0)
 
@@ -333,10 +334,10 @@ def model_with_compat() -> Pipeline:
 def test_beams_are_refused_without_the_policy_that_has_them_before_any_slot_is_taken() -> None:
     beams = {"num_beams": 3.0, "length_penalty": 1.0}
     with pytest.raises(InvalidRequestError, match="compat") as failure:
-        params(Config(params=beams), model_with_compat())
+        params(Config(params=beams), model_with_compat(), stage_pb2.Policy(name="balanced"))
     assert (failure.value.field, failure.value.reason) == ("config.params[num_beams]", Reason.FIELD_CONFLICT)
 
-    with_compat = params(Config(params=beams, render=Render(policy="compat")), model_with_compat())
+    with_compat = params(Config(params=beams), model_with_compat(), stage_pb2.Policy(name="compat"))
     assert with_compat == {**beams, "compat": 1.0}
 
 

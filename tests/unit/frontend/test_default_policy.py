@@ -71,6 +71,20 @@ async def test_models_name_the_operators_choice_first(tmp_path: Path) -> None:
         assert dict(model.policy_numbers[0].params) == {"steps": 4, "cfg_rate": 0.5}
 
 
+WHOLE = stage_pb2.Policy(name="whole", is_whole=True, first_window_codes=2, prompt_seconds=15, params={"steps": 30})
+
+
+async def test_a_model_may_say_what_its_whole_renders_see(tmp_path: Path) -> None:
+    async with fake_system(tmp_path, abouts=abouts([*POLICIES, WHOLE])) as system:
+        model = await system.models.Get(models_pb2.GetModelRequest())
+        await spoken(system, render=synthesis_pb2.RenderConfig(policy="whole"))
+        opened = system.stages["s2mel"].opens[-1]
+
+        assert list(model.policies) == ["balanced", "latency", "whole"]
+        assert model.policy_numbers[-1].prompt_seconds == opened.policy.prompt_seconds == 15
+        assert opened.params["steps"] == 30
+
+
 async def test_a_request_has_the_policy_that_it_names(tmp_path: Path) -> None:
     async with gateway(tmp_path, "whole") as system:
         assert (await spoken(system)).utterance.policy == "whole"

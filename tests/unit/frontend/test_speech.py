@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -12,8 +15,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import Counter
 
-from protos.tts.v1 import synthesis_pb2
-from services.common import metrics, traces
+from protos.tts.v1 import synthesis_pb2, synthesis_pb2_grpc
+from services.common import guard, metrics, traces
+from services.common.channels import CLIENT_OPTIONS
 from services.frontend.servicers import whole_answer
 from services.frontend.speaking import text_feed
 from services.frontend.speaking.utterance import PipelineLimits
@@ -24,6 +28,10 @@ from tests.unit.frontend.conftest import config, error_info, heard, request
 
 Message = synthesis_pb2.StreamingSynthesizeRequest
 GAP = bytes(2 * SAMPLE_RATE // 5)
+LONG_GAP = synthesis_pb2.AudioConfig(
+    encoding=synthesis_pb2.AUDIO_ENCODING_FLOAT32, sample_rate_hz=48_000, segment_gap_ms=2_000, chunk_ms=0
+)
+WINDOW_BYTES = 1024
 
 
 async def test_unary_speech_is_every_segment_in_order_with_gaps_between(system: FakeSystem) -> None:
@@ -378,26 +386,54 @@ async def test_long_text_is_spoken_before_all_of_it_is_cut(
 
 
 @pytest.mark.parametrize("timeout", [None, 2.0])
-async def test_slow_reader_that_leaves_has_not_failed(tmp_path: Path, timeout: float | None) -> None:  # noqa: ASYNC109
+async def test_slow_reader_that_leaves_has_not_failed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    timeout: float | None,  # noqa: ASYNC109
+) -> None:
     outcome = "cancelled" if timeout is None else "timed_out"
     counter = metrics.REQUESTS.labels("SynthesizeStream", outcome)
     failed = metrics.REQUESTS.labels("SynthesizeStream", "failed")
     before, failed_before = _value(counter), _value(failed)
-    async with fake_system(tmp_path, limits=PipelineLimits(client_lead_seconds=0.02)) as system:
-        text = " ".join([" ".join(["word"] * 39) + "."] * 100)
-        call = system.speech.SynthesizeStream(request(text), timeout=timeout)
+    is_stuck = _when_a_write_is_stuck(monkeypatch)
+    async with fake_system(tmp_path) as system, _small_window(system.address) as speech:
+        await system.gateway.voices.prepare()
+        call = speech.SynthesizeStream(request("One two. Three four.", audio=LONG_GAP), timeout=timeout)
         await call.read()
+        await asyncio.wait_for(is_stuck.wait(), 5)
         if timeout is None:
-            await asyncio.sleep(1.0)
             call.cancel()
         else:
-            await asyncio.sleep(timeout)
+            assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await system.all_free()
         async with asyncio.timeout(5):
             while _value(counter) == before:
                 await asyncio.sleep(0.02)
 
     assert _value(failed) == failed_before
+
+
+@asynccontextmanager
+async def _small_window(address: str) -> AsyncIterator[synthesis_pb2_grpc.TextToSpeechAsyncStub]:
+    """A client that takes in no more than `WINDOW_BYTES` of a message that it does not read."""
+    options = [*CLIENT_OPTIONS, ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", WINDOW_BYTES)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield synthesis_pb2_grpc.TextToSpeechStub(channel)
+
+
+def _when_a_write_is_stuck(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the gateway begins to write a second message beyond the window: it ends only when it is read."""
+    is_stuck, write, num_large = asyncio.Event(), guard._write, 0
+
+    async def watched(answer: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        nonlocal num_large
+        num_large += len(getattr(answer, "audio", b"")) > WINDOW_BYTES
+        if num_large > 1:
+            is_stuck.set()
+        await write(answer, context)
+
+    monkeypatch.setattr(guard, "_write", watched)
+    return is_stuck
 
 
 def _value(counter: Counter) -> float:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import weights
-from bench.weights import LOCK_NAME, SOURCES
+from bench.weights import vocoder
+from bench.weights.lock import LOCK_NAME
+from bench.weights.sources import SOURCES
 from services.vocoder_worker.model.manifest import Manifest, file_sha256
 from tests.unit.local.fake_hub import FakeHub
 
@@ -164,7 +165,7 @@ def test_a_vocoder_of_other_weights_is_made_again(
     )
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("made again"))
     (tmp_path / "vocoder.json").write_text(manifest.model_dump_json())
-    weights.export(tmp_path)
+    vocoder.export(tmp_path)
     assert "here already" in capfd.readouterr().out
 
     exports: list[list[str]] = []
@@ -175,7 +176,7 @@ def test_a_vocoder_of_other_weights_is_made_again(
 
     monkeypatch.setattr(subprocess, "run", succeed)
     (bigvgan / "bigvgan_generator.pt").write_bytes(b"other weights")
-    weights.export(tmp_path)
+    vocoder.export(tmp_path)
     (tmp_path / "vocoder.json").unlink()
-    weights.export(tmp_path)
+    vocoder.export(tmp_path)
     assert [command[-2:] for command in exports] == [["services.vocoder_worker.export", str(tmp_path)]] * 2

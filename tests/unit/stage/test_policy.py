@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from protos.tts.stages.v1 import stage_pb2
 from services.common.errors import InvalidRequestError
-from services.common.stage.convert import POLICY_RANGES, policy_from_proto, policy_to_proto, spec_to_proto
-from services.common.stage.policy import Policy
+from services.common.stage.convert import policy_from_proto, policy_to_proto, spec_to_proto
+from services.common.stage.policy import POLICY_RANGES, Policy
 from tests.unit.stage.counting_engine import counting_spec
 
 policies = st.builds(
@@ -24,7 +24,7 @@ policies = st.builds(
     max_window_codes=st.integers(100, 4096),
     look_ahead_codes=st.integers(0, 1024),
     prefix_codes=st.integers(0, 1024),
-    prompt_seconds=st.floats(0.1, 60),
+    prompt_seconds=st.floats(0.1, 15),
     crossfade_frames=st.integers(0, 256),
     vocoder_context_frames=st.integers(0, 256),
     vocoder_look_ahead_frames=st.integers(0, 256),

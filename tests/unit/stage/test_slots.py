@@ -11,46 +11,60 @@ from services.common.checkpoint import CheckpointError
 from services.common.stage.slots import MEBIBYTE, slots_that_fit
 
 
-def fit(wanted: int, *, limit: int, fixed: int, each: int) -> int:
-    return slots_that_fit(wanted, stage="gpt", limit_bytes=limit, fixed_bytes=fixed, bytes_per_slot=each)
+def fit(wanted: int, *, limit: int, fixed: int, each: int, step: int = 0) -> int:
+    """Slots of a stage whose step takes `step` for each row, and shares it among at most three."""
+
+    def demand(slots: int) -> dict[str, int]:
+        return {"weights": fixed, "slots": slots * each, "steps": min(slots, 3) * step}
+
+    return slots_that_fit(wanted, stage="gpt", limit_bytes=limit, demand=demand)
 
 
 def test_without_a_limit_there_are_as_many_as_were_set() -> None:
     assert fit(7, limit=0, fixed=10**12, each=10**12) == 7
 
 
-@given(st.integers(1, 256), st.integers(1, 10**10), st.integers(0, 10**9), st.integers(1, 10**9))
-def test_all_slots_together_stay_below_the_limit_and_one_more_would_not(
-    wanted: int, limit: int, fixed: int, each: int
+@given(st.integers(1, 256), st.integers(1, 10**10), st.integers(0, 10**9), st.integers(1, 10**9), st.integers(0, 10**9))
+def test_all_that_is_taken_together_stays_below_the_limit_and_with_one_slot_more_it_would_not(
+    wanted: int, limit: int, fixed: int, each: int, step: int
 ) -> None:
+    def taken(slots: int) -> int:
+        return fixed + slots * each + min(slots, 3) * step
+
     try:
-        slots = fit(wanted, limit=limit, fixed=fixed, each=each)
+        slots = fit(wanted, limit=limit, fixed=fixed, each=each, step=step)
     except CheckpointError:
-        assert fixed + each > limit
+        assert taken(1) > limit
         return
     assert 1 <= slots <= wanted
-    assert fixed + slots * each <= limit
-    assert slots == wanted or fixed + (slots + 1) * each > limit
+    assert taken(slots) <= limit
+    assert slots == wanted or taken(slots + 1) > limit
 
 
-def test_a_limit_below_one_slot_says_what_would_be_enough() -> None:
+def test_a_limit_below_one_slot_says_what_would_be_enough_and_what_else_helps() -> None:
     """And what it says is enough."""
-    with pytest.raises(CheckpointError, match="gpu_memory_mb is 100, but the gpt worker needs at least 131: 91 for"):
-        fit(4, limit=100 * MEBIBYTE, fixed=90 * MEBIBYTE + 1, each=40 * MEBIBYTE)
-    assert fit(4, limit=131 * MEBIBYTE, fixed=90 * MEBIBYTE + 1, each=40 * MEBIBYTE) == 1
+    told = "gpu_memory_mb is 100, but the gpt worker with one slot needs 141: weights 91, slots 40, steps 10; raise it"
+    sizes = {"fixed": 90 * MEBIBYTE + 1, "each": 40 * MEBIBYTE, "step": 10 * MEBIBYTE}
+    with pytest.raises(CheckpointError, match=told) as refused:
+        fit(4, limit=100 * MEBIBYTE, **sizes)
+    assert fit(4, limit=141 * MEBIBYTE, **sizes) == 1
+    for setting in ("slots", "max_batch_size", "voice_encoders", "dtype"):
+        assert setting in str(refused.value)
 
 
-def test_the_log_says_what_a_slot_takes() -> None:
+def test_the_log_says_what_each_part_takes() -> None:
     with capture_logs() as lines:
-        fit(8, limit=100 * MEBIBYTE, fixed=30 * MEBIBYTE, each=20 * MEBIBYTE)
+        fit(8, limit=100 * MEBIBYTE, fixed=30 * MEBIBYTE, each=10 * MEBIBYTE, step=10 * MEBIBYTE)
 
     assert lines[0] == {
         "event": "slots",
         "log_level": "info",
         "stage": "gpt",
-        "slots": 3,
+        "slots": 4,
         "slots_wanted": 8,
-        "fixed_mb": 30,
-        "slot_mb": 20,
         "limit_mb": 100,
+        "needed_mb": 100,
+        "weights_mb": 30,
+        "slots_mb": 40,
+        "steps_mb": 30,
     }

@@ -10,10 +10,14 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from bench.local.system import free_addresses
 from protos.tts.stages.v1 import stage_pb2_grpc
+from services.common.errors import OverloadedError
+from services.common.stage.worker import run_worker
 from tests.unit.stage.counting_engine import FATAL, CountingEngine
+from tests.unit.stage.counting_worker import CountingSettings
 from tests.unit.stage.test_servicer import Stream
 
 
@@ -78,3 +82,20 @@ async def test_a_wrong_setting_stops_the_start_with_one_screen() -> None:
 
     assert worker.returncode == 2
     assert b"TTS_VOCODER_SLOTS" in errors
+
+
+def test_a_device_too_small_to_warm_up_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With exit code 1 and no traceback, as every start that cannot be."""
+
+    class FullDevice(CountingEngine):
+        def warm_up(self) -> None:
+            raise OverloadedError("the GPU has no memory left for this step", stage="counting")
+
+    monkeypatch.setattr("services.common.logs.configure", lambda *arguments: None)
+    settings = CountingSettings(metrics_port=0, address=free_addresses(1)[0])
+    with capture_logs() as lines:
+        assert run_worker("counting", settings, FullDevice) == 1
+
+    [refused] = [line for line in lines if line["event"] == "checkpoint_refused"]
+    assert refused["error"].startswith("cannot warm up: the GPU has no memory left")
+    assert "gpu_memory_mb" in refused["error"]

@@ -31,7 +31,7 @@ def test_devices_and_numbers_that_are_allowed(device: str, dtype: Any) -> None:
         ({"device": "mps"}, "mps is not supported: Apple GPUs"),
         ({"device": "gpu"}, "must be auto, cpu, cuda, or cuda:N"),
         ({"device": "cuda:first"}, "must be auto, cpu, cuda, or cuda:N"),
-        ({"dtype": "float16"}, "'auto', 'fp32', 'fp16' or 'bf16'"),
+        ({"dtype": "float16"}, "'auto', 'fp32', 'fp16', 'bf16' or 'mixed'"),
         ({"batch_window_ms": 20.5}, "less than or equal to 20"),
         ({"batch_window_ms": -1}, "greater than or equal to 0"),
         ({"batch_window_ms": "nan"}, "batch_window_ms"),

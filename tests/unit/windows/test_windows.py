@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.stage.policy import Policy
+from services.common.stage.window_borders import window_borders
 from services.s2mel_worker.model.windows import (
     Window,
     all_windows,
@@ -18,7 +19,6 @@ from services.s2mel_worker.model.windows import (
     frames_of,
     next_window,
     window_before,
-    window_borders,
 )
 
 settings.register_profile("windows", deadline=None, max_examples=60)

@@ -1,0 +1,97 @@
+"""The streaming profiles that a config.yaml may bring, and those of a checkpoint that brings none.
+
+Each number is checked here by itself; what must fit together, and the parameters, by `profile_checks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from services.common.checkpoint.section import Section
+from services.common.stage.policy import POLICY_RANGES
+
+Params = dict[str, float]
+
+
+def _in_range(value: float, info: ValidationInfo) -> float:
+    least, most = POLICY_RANGES[info.field_name or ""]
+    # A NaN is in no range: every comparison with it is false.
+    if not least <= value <= most:
+        raise ValueError(f"{least:g} to {most:g} are allowed")
+    return value
+
+
+class StreamingPolicy(Section):
+    """The numbers that shape streaming; codes are 1/50 s, frames 256 samples."""
+
+    codes_per_chunk: int = 5
+    first_window_codes: int = 25
+    window_growth: float = 2.0
+    max_window_codes: int = 200
+    look_ahead_codes: int = 25
+    prefix_codes: int = 25
+    prompt_seconds: float = 15.0
+    crossfade_frames: int = 0
+    vocoder_context_frames: int = 24
+    vocoder_look_ahead_frames: int = 24
+    params: Params = Field(default_factory=dict)
+    """Values that parameters of the stages have under this policy, unless a request sets them."""
+
+    _check_ranges = field_validator(*POLICY_RANGES)(_in_range)
+
+
+class WholeRender(Section):
+    """What policy `whole` has of its own; the rest is the first profile's, in a single window."""
+
+    prompt_seconds: float = 15.0
+    params: Params = Field(default_factory=dict)
+
+    _check_ranges = field_validator("prompt_seconds")(_in_range)
+
+
+# Fewer steps of a better solver end as near to the flow's end as the published 25 (docs/measurements.md).
+_QUICK_SOLVER = {"sway": -0.5, "solver_order": 2.0, "guidance_interval": 2.0}
+
+POLICIES = {
+    "balanced": StreamingPolicy(
+        first_window_codes=20,
+        window_growth=1.5,
+        max_window_codes=150,
+        look_ahead_codes=5,
+        prompt_seconds=5,
+        crossfade_frames=8,
+        vocoder_look_ahead_frames=16,
+        params={"steps": 16, **_QUICK_SOLVER},
+    ),
+    "latency": StreamingPolicy(
+        first_window_codes=12,
+        window_growth=1.3,
+        max_window_codes=100,
+        look_ahead_codes=5,
+        prefix_codes=15,
+        prompt_seconds=3,
+        crossfade_frames=8,
+        vocoder_look_ahead_frames=12,
+        params={"steps": 12, **_QUICK_SOLVER},
+    ),
+    "throughput": StreamingPolicy(
+        first_window_codes=50,
+        max_window_codes=400,
+        look_ahead_codes=10,
+        prompt_seconds=5,
+        crossfade_frames=8,
+        params={"steps": 12, **_QUICK_SOLVER},
+    ),
+}
+"""The profiles of a checkpoint that has none of its own; the first is the default."""
+
+
+def _policy_name(name: str) -> str:
+    if name in {"whole", "compat"}:
+        raise ValueError("whole and compat are policies of every checkpoint")
+    return name
+
+
+PolicyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_policy_name)]
