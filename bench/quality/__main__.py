@@ -1,7 +1,7 @@
 """`python -m bench.quality`: compare streamed speech with speech that is rendered whole, policy by policy.
 
-Prints Markdown tables; writes them with the figures and two pictures to var/reports. Ends with 1 when the default
-profile misses a goal.
+Prints Markdown tables; writes them with the figures and the pictures to var/reports. Ends with 1 when the default
+profile misses a goal or one of its figures is missing, and says which.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import torch
 
 from bench import report
 from bench.quality import plots, tables
-from bench.quality.comparison import Extent, compare
+from bench.quality.comparison import Contest, Extent, compare
+from bench.quality.figures import LEAST_SEAMS, figures
 from bench.quality.listening import Judges, Opinion, Panel
 from bench.quality.material import Material
-from bench.quality.policies import AXES, profiles, sweep
+from bench.quality.policies import AXES, profiles, sweep, with_params
 from bench.quality.scores import Row, Sound
-from bench.quality.stages import load_stages
+from bench.quality.seam_process import SeamTask, score_elsewhere
+from bench.quality.stages import Stages, load_stages
 from services.common.checkpoint import load_config
 
 _REPORTS = Path("var/reports")
@@ -32,34 +34,44 @@ def main() -> int:
     if share is None:
         return 2
 
-    rows, opinions = _measure(arguments)
-    figures = tables.figures(rows, opinions)
+    torch.set_num_threads(1)
+    stages = load_stages(arguments.model)
+    contest = _contest(stages, arguments)
+    rows, opinions = _measure(stages, contest, arguments)
+    found = figures(rows, opinions, contest.whole)
     text = tables.markdown(rows) + (f"\n{tables.opinions_markdown(opinions)}" if opinions else "")
     print(text)
     command = f"python -m bench.quality {shlex.join(sys.argv[1:])}".strip()
-    report.write(_REPORTS / "bench-quality.json", "bench-quality", command, report.machine(share), figures)
+    report.write(_REPORTS / "bench-quality.json", "bench-quality", command, report.machine(share), found)
     (_REPORTS / "bench-quality.md").write_text(text, encoding="utf-8")
-    pictures = plots.draw(rows, _REPORTS)
+    pictures = plots.draw(rows, opinions, _REPORTS)
     print(f"wrote bench-quality.json, bench-quality.md and {len(pictures)} pictures to {_REPORTS}", file=sys.stderr)
-    return 0 if all(figure.get("met", True) for figure in figures.values()) else 1
+    return report.exit_status(found)
 
 
-def _measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Opinion]]:
-    torch.set_num_threads(1)
-    stages = load_stages(arguments.model)
+def _contest(stages: Stages, arguments: argparse.Namespace) -> Contest:
+    params = dict(arguments.param)
+    policies = [with_params(policy, params) for policy in stages.policies]
+    return Contest(with_params(stages.whole, params), profiles(policies), list(sweep(policies[0], arguments.axes)))
+
+
+def _measure(stages: Stages, contest: Contest, arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Opinion]]:
     preprocessing = load_config(arguments.model).s2mel.preprocess_params
     sound = Sound(stages.frame_samples, stages.sample_rate_hz, preprocessing)
-    panel = Panel(_judges(), sound.rate_hz) if arguments.heard else None
-    scores = compare(
-        stages,
-        Material(stages, arguments.model, arguments.voices),
-        [*profiles(stages.policies), *sweep(arguments.axes)],
-        Extent(arguments.speeches, arguments.heard, arguments.seams),
-        sound,
-        params=dict(arguments.param),
-        listen=panel,
-        progress=lambda text: print(text, file=sys.stderr),
-    )
+    in_words = [variant.name for variant in contest.profiles]
+    panel = Panel(_judges(), sound.rate_hz, in_words) if arguments.heard else None
+    model, voices, default = arguments.model, arguments.voices, contest.profiles[0]
+    with score_elsewhere(SeamTask(model, voices, arguments.speeches, arguments.seams, default, sound)) as seams:
+        scores = compare(
+            stages,
+            Material(stages, model, voices),
+            contest,
+            Extent(arguments.speeches, arguments.swept, arguments.heard),
+            sound,
+            listen=panel,
+            progress=lambda text: print(text, file=sys.stderr),
+        )
+        scores[0].extend(seams())
     return [score.row() for score in scores], panel.opinions() if panel is not None else {}
 
 
@@ -81,9 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.quality", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/mini"), help="checkpoint directory")
     parser.add_argument("--voices", type=Path, default=Path("models/mini/voices"), help="folder of recordings")
-    parser.add_argument("--speeches", type=int, default=24, help="sentences that every policy renders")
-    parser.add_argument("--seams", type=int, default=tables.LEAST_SEAMS, help="seams of the default profile")
-    parser.add_argument("--heard", type=int, default=12, help="sentences that judges hear; 0 needs no judges")
+    parser.add_argument("--speeches", type=int, default=24, help="sentences that every profile speaks")
+    parser.add_argument("--swept", type=int, default=6, help="of these, how many every policy of the sweep speaks")
+    parser.add_argument("--heard", type=int, default=21, help="of these, how many judges hear; 0 needs no judges")
+    parser.add_argument("--seams", type=int, default=2 * LEAST_SEAMS, help="further seams of the default profile")
     parser.add_argument("--axes", nargs="*", choices=list(AXES), default=list(AXES), help="what the sweep changes")
     parser.add_argument("--param", type=_param, action="append", default=[], help="a stage's parameter: steps=4")
     parser.add_argument("--busy", action="store_true", help="measure although other processes compute")

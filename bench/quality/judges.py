@@ -10,6 +10,7 @@ import sys
 import types
 import zipfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jiwer
@@ -18,7 +19,7 @@ import soxr
 import torch
 
 from bench.parity.gpt_side import read_audio
-from bench.quality.listening import Heard
+from bench.quality.listening import Impression, Words
 from bench.quality.material import Speech
 from recipes.mini import hearing, paths, speaker_judge
 from services.common.arrays import Array
@@ -31,16 +32,35 @@ _RATE_HZ = 16000
 class NetworkJudges:
     """See `bench.quality.listening.Judges`."""
 
-    def hear(self, samples: Array, rate_hz: int, said: str) -> Heard:
-        wave = torch.from_numpy(soxr.resample(samples, rate_hz, _RATE_HZ).astype(np.float32))
+    def __init__(self) -> None:
+        """Load all three, for what cannot be fetched must show before anything is rendered.
+
+        Raises:
+            OSError, subprocess.CalledProcessError: A network cannot be fetched.
+        """
+        hearing.normaliser()
+        speaker_judge.network()
+        _mos_network()
+
+    def words(self, samples: Array, rate_hz: int, said: str) -> Words:
         normalise = hearing.normaliser()
-        return Heard(normalise(said), normalise(hearing.hear(samples, rate_hz)), _speaker(wave), _mos(wave))
+        found = jiwer.process_words(normalise(said), normalise(hearing.hear(samples, rate_hz)))
+        return Words(
+            num_wrong=found.substitutions + found.deletions + found.insertions,
+            num_said=found.hits + found.substitutions + found.deletions,
+        )
+
+    def impression(self, samples: Array, rate_hz: int) -> Impression:
+        wave = torch.from_numpy(soxr.resample(samples, rate_hz, _RATE_HZ).astype(np.float32))
+        return Impression(_speaker(wave), _mos(wave))
 
     def prompt(self, speech: Speech) -> Array:
-        return _speaker(read_audio(speech.voice.recording, _RATE_HZ))
+        return _speaker_of(speech.voice.recording)
 
-    def word_errors(self, said: list[str], heard: list[str]) -> float:
-        return float(jiwer.wer(said, heard))
+
+@cache
+def _speaker_of(recording: Path) -> Array:
+    return _speaker(read_audio(recording, _RATE_HZ))
 
 
 def _speaker(wave: torch.Tensor) -> Array:

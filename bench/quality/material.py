@@ -62,14 +62,16 @@ def read_sentences() -> list[str]:
 class Material:
     """An endless series of speeches: sentence after sentence, the next voice each time, a new seed each time."""
 
-    def __init__(self, stages: Stages, model_dir: Path, voices: Path) -> None:
+    def __init__(self, stages: Stages, model_dir: Path, voices: Path, first: int = 0) -> None:
+        """Begin with the speech of number `first`."""
+        self._first = first
         self._stages = stages
         self._frontend: TextFrontend = build_frontend(load_config(model_dir), model_dir)
         self._voices = [Voice(path.stem, path, voice_features(stages, path)) for path in recordings(voices)]
         self._sentences = read_sentences()
 
     def __iter__(self) -> Iterator[Speech]:
-        for seed in count():
+        for seed in count(self._first):
             text = self._sentences[seed % len(self._sentences)]
             # Another voice for the sentence when it comes round again, whatever the two numbers have in common.
             voice = self._voices[(seed + seed // len(self._sentences)) % len(self._voices)]

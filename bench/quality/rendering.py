@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,14 +54,14 @@ class MelPiece:
     cpu_seconds: float
 
 
-def render_mel(stages: Stages, speech: Speech, policy: Policy, params: Mapping[str, float]) -> list[MelPiece]:
+def render_mel(stages: Stages, speech: Speech, policy: Policy) -> list[MelPiece]:
     """Send the codes to S2Mel as a stream would, or whole where the policy says so.
 
     Raises:
         TtsError: The engine refuses the policy.
     """
     pieces = []
-    with StageRun(stages.s2mel, speech.seed, policy, params, speech.voice.features) as run:
+    with StageRun(stages.s2mel, speech.seed, policy, {}, speech.voice.features) as run:
         for codes in speech.chunks(policy.codes_per_chunk):
             for mel in run.push(codes):
                 pieces.append(MelPiece(mel, codes.start + codes.length, run.cpu_seconds))
@@ -96,27 +96,21 @@ class Renderer:
     def __init__(self, stages: Stages, speech: Speech) -> None:
         self._stages = stages
         self._speech = speech
-        self._mels: list[tuple[Policy, Mapping[str, float], list[MelPiece]]] = []
+        self._mels: list[tuple[Policy, list[MelPiece]]] = []
 
-    def render(self, policy: Policy, params: Mapping[str, float]) -> Rendered:
-        return make_sound(self._stages, self._speech, self._mel(policy, params), policy)
+    def render(self, policy: Policy) -> Rendered:
+        return make_sound(self._stages, self._speech, self._mel(policy), policy)
 
-    def _mel(self, policy: Policy, params: Mapping[str, float]) -> list[MelPiece]:
+    def _mel(self, policy: Policy) -> list[MelPiece]:
         key = replace(policy, name="", vocoder_context_frames=0, vocoder_look_ahead_frames=0)
-        for known, values, mel in self._mels:
-            if (known, values) == (key, params):
+        for known, mel in self._mels:
+            if known == key:
                 return mel
-        mel = render_mel(self._stages, self._speech, policy, params)
-        self._mels.append((key, params, mel))
+        mel = render_mel(self._stages, self._speech, policy)
+        self._mels.append((key, mel))
         return mel
 
 
-def render(stages: Stages, speech: Speech, policy: Policy, params: Mapping[str, float]) -> Rendered:
+def render(stages: Stages, speech: Speech, policy: Policy) -> Rendered:
     """Render one speech under one policy."""
-    return Renderer(stages, speech).render(policy, params)
-
-
-def render_whole(stages: Stages, speech: Speech, params: Mapping[str, float]) -> Rendered:
-    """The yardstick: one window, with the checkpoint's own steps and the prompt of its default profile."""
-    policy = replace(stages.policies[0], name="whole", is_whole=True, params={})
-    return render(stages, speech, policy, params)
+    return Renderer(stages, speech).render(policy)

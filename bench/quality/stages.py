@@ -37,7 +37,12 @@ class Stages:
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The checkpoint's profiles, the default one first."""
-        return self.s2mel.spec.policies
+        return self.s2mel.spec.streaming_policies
+
+    @property
+    def whole(self) -> Policy:
+        """The policy `whole`, with the best prompt and solver that the checkpoint has."""
+        return next(policy for policy in self.s2mel.spec.policies if policy.is_whole)
 
     @property
     def frame_samples(self) -> int:

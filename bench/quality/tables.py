@@ -1,16 +1,13 @@
-"""The rows as Markdown, and as the figures of the report."""
+"""The rows and opinions as Markdown tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.quality.estimates import Estimate
 from bench.quality.listening import Opinion
+from bench.quality.ratios import Ratio
 from bench.quality.scores import Row
-from bench.quality.seams import Ratio
-from bench.report import Figures, figure
-
-MAX_SEAM_RATIO = 1.1
-LEAST_SEAMS = 1000
 
 _COLUMNS = (
     "policy",
@@ -19,15 +16,25 @@ _COLUMNS = (
     "seam ratio p95",
     "energy",
     "spectrum",
+    "worst place",
     "mel",
     "ratio of means",
     "vocoder seams",
     "mel L1",
+    "mel L1 to best",
     "first audio, ms of CPU",
     "streams of a core",
     "CPU s per s",
 )
-_OPINION_COLUMNS = ("policy", "speeches", "WER", "to the prompt", "to the whole render", "DistillMOS")
+_OPINION_COLUMNS = (
+    "policy",
+    "speeches",
+    "WER, %",
+    "less that of whole",
+    "cosine to the prompt",
+    "to the whole render",
+    "DistillMOS",
+)
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -39,14 +46,24 @@ def opinions_markdown(opinions: Mapping[str, Opinion]) -> str:
         (
             name,
             str(opinion.num_speeches),
-            f"{opinion.word_errors:.1f} %",
-            f"{opinion.likeness_to_prompt:.2f}",
-            f"{opinion.likeness_to_whole:.3f}",
-            f"{opinion.mos:.2f}",
+            _interval(opinion.wrong_words, 1),
+            _interval(opinion.more_wrong_words, 1),
+            _interval(opinion.likeness_to_prompt, 2),
+            _interval(opinion.likeness_to_whole, 3),
+            _interval(opinion.mos, 2),
         )
         for name, opinion in opinions.items()
     ]
     return _table(_OPINION_COLUMNS, cells)
+
+
+def worst_place(row: Row) -> str:
+    """Kind and frame after the border of the place whose figure is the row's."""
+    index, num_places = row.seams.worst_place, len(row.energy.by_place)
+    if index is None:
+        return ""
+    kind, frame = divmod(index, num_places)
+    return f"{('energy', 'spectrum')[kind]} +{frame}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -54,63 +71,27 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.name,
         str(row.num_speeches),
         str(row.num_seams),
-        _interval(row.seams),
+        _interval(row.seams, 2),
         f"{row.energy.value:.2f}",
         f"{row.spectrum.value:.2f}",
+        worst_place(row),
         f"{row.mel.value:.2f}",
         f"{row.mean_seams.value:.2f}",
         f"{row.vocoder_seams.value:.2f}",
         f"{row.mel_l1:.3f}",
+        f"{row.best_mel_l1:.3f}",
         f"{row.first_audio_ms:.0f}",
         f"{row.streams:.2f}",
         f"{row.real_time:.2f}",
     )
 
 
-def _interval(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+def _interval(found: Ratio | Estimate | None, digits: int) -> str:
+    if found is None:
+        return ""
+    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
 def _table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def figures(rows: Sequence[Row], opinions: Mapping[str, Opinion]) -> Figures:
-    """The report's figures; `rows[0]` is the default profile, and the goal is its alone."""
-    default, interval = rows[0], {key: _number(getattr(rows[0].seams, key)) for key in ("low", "high")}
-    made: Figures = {
-        "seam_ratio_p95": _figure(default.seams.value, "", f"<= {MAX_SEAM_RATIO:.2f}", **interval),
-        "seams": _figure(default.num_seams, "", f">= {LEAST_SEAMS}"),
-        "mel_l1_streamed_vs_whole": _figure(default.mel_l1, "natural log"),
-    }
-    if opinions:
-        made["wer_streamed"] = _figure(opinions[default.name].word_errors, "%")
-        made["wer_whole"] = _figure(opinions["whole"].word_errors, "%")
-    for name, opinion in opinions.items():
-        made[f"{name}.heard"] = {
-            "value": {key: _number(value) for key, value in vars(opinion).items()},
-            "unit": "mixed",
-        }
-    for row in rows:
-        made[f"policy.{row.name}"] = {"value": _plain(row), "unit": "mixed"}
-    return made
-
-
-def _plain(row: Row) -> dict[str, object]:
-    return {key: _numbers(value) for key, value in vars(row).items()}
-
-
-def _numbers(value: object) -> object:
-    if isinstance(value, Ratio):
-        return {key: _number(number) for key, number in vars(value).items()}
-    return _number(value) if isinstance(value, float) else value
-
-
-def _figure(value: float, unit: str, goal: str = "", **more: object) -> dict[str, object]:
-    return figure(value, unit, goal, **more) | {"value": _number(value)}
-
-
-def _number(value: float) -> float | None:
-    """JSON has neither NaN nor infinity."""
-    return round(value, 4) if abs(value) < float("inf") else None

@@ -19,6 +19,9 @@ from services.common.stage.spec import DeviceInfo, Edge, EdgeKind, ParamSpec, St
 HOP = 4
 """Samples of a frame."""
 
+BEST = Policy("whole", is_whole=True, prompt_seconds=1.5, params={"gain": 2.0})
+"""The best whole render, twice as loud as the streams."""
+
 _RATE_HZ = 400
 _STEPS_PER_OUTPUT = 3
 _TOKENS = Edge(EdgeKind.TOKENS, (TensorSpec("codes", "int32", (-1,)), TensorSpec("latents", "float32", (-1, 1))))
@@ -40,7 +43,7 @@ class WalkingEngine:
             gives,
             slots=1,
             device=DeviceInfo("none", "cpu", "numpy", "int32"),
-            policies=(Policy(first_window_codes=4),),
+            policies=(Policy(first_window_codes=4), BEST),
             params=(ParamSpec("gain", 0, 10, 1, "what frames are multiplied by"),) if stage == "s2mel" else (),
         )
         self.sessions: list[Session] = []
