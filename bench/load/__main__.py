@@ -13,7 +13,8 @@ from pathlib import Path
 from triptych import TtsError
 
 from bench import report
-from bench.load.figures import Values, figures, of_processes
+from bench.load import underruns
+from bench.load.figures import OF_PROCESSES, figures, of_processes, required
 from bench.load.loads import Pace
 from bench.load.run import Plan, Run, measure
 from bench.load.setting import Setting, compared
@@ -21,10 +22,12 @@ from bench.load.system import Measured, own_system
 from bench.local import StartError
 
 REPORT = Path("var/reports/bench.json")
+_WORST = 10
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
+    plan = _plan(options)
     try:
         settings = compared(Setting(options.policy, options.steps), options.compare)
     except ValueError as error:
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with _system(options) as measured:
             watch = report.OthersWatch()
-            run = asyncio.run(measure(measured, _plan(options), settings))
+            run = asyncio.run(measure(measured, plan, settings))
             share = watch.share()
             processes = of_processes(measured)
     except (StartError, TtsError) as error:
@@ -43,26 +46,39 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     command = shlex.join(["python", "-m", "bench.load", *arguments])
-    return _report(options, run, processes, command, share)
+    made = figures(run, processes, required(plan), () if options.gateway else OF_PROCESSES)
+    return _report(options, run, made, command, _machine(options, share))
 
 
-def _report(options: argparse.Namespace, run: Run, processes: Values, command: str, share: float) -> int:
-    made = figures(run, processes)
+def _machine(options: argparse.Namespace, share: float) -> str:
+    # Of a system that runs already it is not known which processes are its own.
+    beside = f", the system at {options.gateway} among them if it is here" if options.gateway else ""
+    return report.machine(share) + beside
+
+
+def _report(options: argparse.Namespace, run: Run, made: report.Figures, command: str, machine: str) -> int:
     path: Path = options.report
-    report.write(path, "bench", command, report.machine(share), made)
-    print(f"`{command}`: {run.model}, {report.machine(share)} meanwhile\n")
-    for each in run.results:
-        print(f"- {each.setting.label}: {each.conditions}")
-    print()
-    report.print_figures(made)
+    late = underruns.of_run(run)
+    report.write(path, "bench", command, machine, made, underruns=underruns.as_json(late))
+    page = _page(run, made, late, f"`{command}`: {run.model}, {machine}")
+    path.with_suffix(".md").write_text(page + "\n", encoding="utf-8")
+    print(page)
+    written = [path, path.with_suffix(".md")]
     if options.plots:
         from bench.load.plots import draw
 
-        drawn = draw(run, path.parent)
-        print("\n" + "\n".join(map(str, [path, *drawn])))
-    if not options.gateway and "event_loop_lag_p99_ms" not in processes:
-        return _fail("no process says how late its event loop is: event_loop_lag_p99_ms is missing")
-    return 0
+        written += draw(run, path.parent)
+    print("\n" + "\n".join(map(str, written)))
+    if options.gateway:
+        print(f"not measured of a system that ran already: {', '.join(OF_PROCESSES)}", file=sys.stderr)
+    return report.exit_status(made)
+
+
+def _page(run: Run, made: report.Figures, late: Sequence[underruns.Underrun], head: str) -> str:
+    settings = "\n".join(f"- {each.setting.label}: {each.conditions}" for each in run.results)
+    shown = underruns.worst(late, _WORST)
+    tail = f"{len(late)} underruns" + (f", the worst {len(shown)}:\n\n{underruns.table(shown)}" if shown else "")
+    return "\n\n".join((head, settings, report.table(made), tail))
 
 
 def _system(options: argparse.Namespace) -> AbstractContextManager[Measured]:
@@ -77,10 +93,12 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan(
         calls=options.calls,
         lengths=lengths,
-        streams=options.streams,
+        streams=sorted(options.streams),
+        paces=options.paces,
+        stream_seconds=options.seconds,
+        climb_seconds=60 * options.stream_minutes,
         rates=options.rates,
-        seconds=options.seconds,
-        pace=Pace(options.pace),
+        rate_seconds=options.rate_seconds,
         seed=options.seed,
     )
 
@@ -98,6 +116,10 @@ def _numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",") if part]
 
 
+def _paces(text: str) -> list[Pace]:
+    return [Pace(part) for part in text.split(",") if part]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument(
@@ -111,14 +133,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calls", type=int, default=16, help="calls one after the other")
     parser.add_argument("--lengths", type=_integers, default=[10, 100, 1000], help="texts of so many characters")
     parser.add_argument("--streams", type=_integers, default=[1, 2, 3, 4], help="listeners at once")
-    parser.add_argument("--rates", type=_numbers, default=[0.1, 0.2, 0.4], help="requests per second, open loop")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each number of listeners and each rate")
     parser.add_argument(
         "--pace",
-        choices=[pace.value for pace in Pace],
-        default=Pace.RECEIVED.value,
-        help="when a listener's next utterance is asked for: when the last audio has come, or has been played",
+        dest="paces",
+        type=_paces,
+        default=[Pace.HEARD, Pace.RECEIVED],
+        help="when a listener's next utterance is asked for: heard, as soon as the last was played; received, as soon "
+        "as it has come, which saturates the system; or both with a comma, which is the default",
     )
+    parser.add_argument("--seconds", type=float, default=120.0, help="of each number of listeners")
+    parser.add_argument(
+        "--stream-minutes",
+        type=float,
+        default=9.0,
+        help="of all numbers of listeners of one pace and setting; numbers that would take longer are left out",
+    )
+    parser.add_argument("--rates", type=_numbers, default=[0.1, 0.2, 0.4], help="requests per second, open loop")
+    parser.add_argument("--rate-seconds", type=float, default=60.0, help="of each rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=REPORT)
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="needs matplotlib")

@@ -15,6 +15,8 @@ from bench.load.playback import Gap, Piece
 FIRST_AUDIO_SECONDS = 0.04
 """The first piece that is at least so long is the first audio; a shorter one is a trick."""
 _EXACT = 1e-6
+NO_AUDIO = "NO_AUDIO"
+"""The failure of a call that ended well and had nothing to hear."""
 
 Clock = Callable[[], float]
 CpuMeter = Callable[[], Mapping[str, float]]
@@ -32,6 +34,8 @@ class Call:
     ended: float = 0.0
     audible_offset: float | None = None
     """Where in the speech it becomes audible; None when it never does."""
+    seed: int = 0
+    """Of its speech: with its text it says what would be rendered again."""
     timings: Timings | None = None
     """As the gateway measured them; None when the call did not end well."""
     failure: str = ""
@@ -81,10 +85,12 @@ def _no_meter() -> Mapping[str, float]:
     return {}
 
 
-async def listen(stream: AsyncAudioStream, characters: int, clock: Clock, meter: CpuMeter = _no_meter) -> Call:
-    """Make a call and take all of its audio; a failure is kept in what is returned."""
+async def listen(
+    stream: AsyncAudioStream, characters: int, clock: Clock, meter: CpuMeter = _no_meter, *, seed: int = 0
+) -> Call:
+    """Make a call and take all of its audio; a failure is kept in what is returned, and so is silence."""
     before = meter()
-    call = Call(clock(), characters)
+    call = Call(clock(), characters, seed=seed)
     heard: list[Audio] = []
     try:
         async with stream:
@@ -96,6 +102,8 @@ async def listen(stream: AsyncAudioStream, characters: int, clock: Clock, meter:
                 call.timings = audio.timings or call.timings
     except TtsError as error:
         call.failure = error.reason or type(error).__name__
+    if not call.failure and not call.audio_seconds:
+        call.failure = NO_AUDIO
     call.ended = call.pieces[-1].arrived if call.pieces and not call.failure else clock()
     call.cpu = _since(before, meter())
     if heard:

@@ -24,10 +24,10 @@ _PAUSE_SECONDS = 0.1
 class Pace(Enum):
     """When a stream asks for its next utterance."""
 
-    RECEIVED = "received"
-    """When the last audio has come: the system is never idle, whatever its lead."""
     HEARD = "heard"
-    """When the last audio has been played: as a listener does."""
+    """When the last audio has been played: as a listener does, who hears one utterance right after the other."""
+    RECEIVED = "received"
+    """When the last audio has come: no listener does, but it saturates the system, whatever its lead."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,17 @@ class Caller:
         """
         await self._client.synthesize(SENTENCES[0], **setting.options(self._seed))
 
-    def _stream_of(self, text: str, setting: Setting, number: int) -> AsyncAudioStream:
-        return self._client.synthesize_stream(text, **setting.options(self._seed + number))
+    async def _listen(self, text: str, setting: Setting, number: int, meter: CpuMeter = dict) -> Call:
+        seed = self._seed + number
+        stream: AsyncAudioStream = self._client.synthesize_stream(text, **setting.options(seed))
+        return await listen(stream, len(text), monotonic, meter, seed=seed)
 
     async def in_turn(self, texts: Sequence[str], settings: Sequence[Setting]) -> list[list[Call]]:
         """Say each text under each setting in turn, one call at a time; returns the calls by setting."""
         found: list[list[Call]] = [[] for _ in settings]
         for number, text in enumerate(texts):
             for calls, setting in zip(found, settings, strict=True):
-                stream = self._stream_of(text, setting, number)
-                calls.append(await listen(stream, len(text), monotonic, self._meter))
+                calls.append(await self._listen(text, setting, number, self._meter))
         return found
 
     async def streams(self, count: int, seconds: float, setting: Setting, pace: Pace) -> Load:
@@ -94,11 +95,11 @@ class Caller:
             # Each stream begins elsewhere, so that not all say the same at once.
             text = SENTENCES[(stream + len(calls)) % len(SENTENCES)]
             number = stream * _SEEDS_PER_STREAM + len(calls)
-            call = await listen(self._stream_of(text, setting, number), len(text), monotonic)
+            call = await self._listen(text, setting, number)
             calls.append(call)
             if call.failure:
                 await asyncio.sleep(_PAUSE_SECONDS)
-            elif pace is Pace.HEARD and call.pieces:
+            elif pace is Pace.HEARD:
                 await asyncio.sleep(max(0.0, ends(call.pieces) - monotonic()))
         return calls
 
@@ -112,4 +113,4 @@ class Caller:
     async def _arrive(self, at: float, number: int, setting: Setting) -> Call:
         await asyncio.sleep(max(0.0, at - monotonic()))
         text = SENTENCES[number % len(SENTENCES)]
-        return await listen(self._stream_of(text, setting, number), len(text), monotonic)
+        return await self._listen(text, setting, number)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 
-from bench.load.loads import Load
+from bench.load.loads import Load, Pace
 from bench.load.playback import slacks
 from bench.load.run import Results, Run
 from bench.load.summary import summary
@@ -24,8 +24,8 @@ def draw(run: Run, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     drawn = [_latency(run.results, directory / "bench-latency.png")]
     first = run.results[0]
-    if first.streams:
-        drawn.append(_slack(first, directory / "bench-slack.png"))
+    for pace, loads in first.streams.items():
+        drawn.append(_slack(pace, loads, directory / f"bench-slack-{pace.value}.png"))
     if first.rates:
         drawn.append(_rates(run.results, directory / "bench-rates.png"))
     return drawn
@@ -50,14 +50,14 @@ def _steps(axes: Any, seconds: Sequence[float | None], label: str, style: str) -
         axes.step(known, np.arange(1, len(known) + 1) / len(known), style, where="post", label=label)
 
 
-def _slack(results: Results, path: Path) -> Path:
+def _slack(pace: Pace, loads: Mapping[int, Load], path: Path) -> Path:
     """How long before it was needed each piece came: below 0 a listener waited."""
-    count = len(results.streams)
+    count = len(loads)
     figure, rows = plt.subplots(count, 1, figsize=(9, 2.2 * count), squeeze=False, sharex=True, layout="constrained")
-    for axes, (streams, load) in zip(rows[:, 0], results.streams.items(), strict=True):
+    for axes, (streams, load) in zip(rows[:, 0], loads.items(), strict=True):
         _slack_of(axes, load)
         axes.axhline(0, color="black", linewidth=0.8)
-        axes.set(ylabel="s ahead", title=f"{streams} streams")
+        axes.set(ylabel="s ahead", title=f"{streams} streams, {pace.value}")
     rows[-1, 0].set_xlabel("s since the load began")
     return _save(figure, path)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from triptych import Options, Render
+from triptych import Model, Options, Render
 
 _TIMEOUT_SECONDS = 600.0
+_STEPS = "steps"
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ def compared(base: Setting, comparison: str) -> list[Setting]:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a figure holds for, resolved: what a setting leaves out is what the workers say."""
+    """What a figure holds for, resolved: what a setting leaves out is what the server says."""
 
     policy: str
     steps: int | None
-    """None where the workers could not be asked."""
+    """None where the server does not say."""
     prompt_seconds: float | None
 
     def __str__(self) -> str:
@@ -73,11 +74,24 @@ class Conditions:
 
 @dataclass(frozen=True)
 class PolicyFacts:
-    """What the workers say of a policy."""
+    """What a server says of a policy."""
 
     name: str
-    steps: int
+    steps: int | None
     prompt_seconds: float
+
+
+def facts_of(model: Model) -> list[PolicyFacts]:
+    """The policies of a model; empty of a server that does not tell their numbers."""
+    usual = next((parameter.default for parameter in model.parameters if parameter.name == _STEPS), None)
+    return [
+        PolicyFacts(policy.name, _whole(policy.params.get(_STEPS, usual)), policy.prompt_seconds)
+        for policy in model.policy_numbers
+    ]
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def conditions(setting: Setting, model_policies: Sequence[str], facts: Sequence[PolicyFacts]) -> Conditions:
@@ -86,7 +100,7 @@ def conditions(setting: Setting, model_policies: Sequence[str], facts: Sequence[
     Args:
         setting: What is asked for.
         model_policies: The model's policies by name, the default one first.
-        facts: Of the policies; empty where the workers could not be asked.
+        facts: Of the policies; empty where the server does not tell.
     """
     name = setting.policy or model_policies[0]
     known = next((fact for fact in facts if fact.name == name), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ class Summary:
     audio_seconds: float
 
 
+def failures(calls: Sequence[Call]) -> dict[str, int]:
+    """Return how many calls failed, by reason."""
+    return dict(Counter(call.failure for call in calls if call.failure))
+
+
 def summary(calls: Sequence[Call]) -> Summary:
     ended = [call for call in calls if not call.failure and call.audio_seconds]
     audio_seconds = sum(call.audio_seconds for call in ended)
@@ -47,12 +53,17 @@ def summary(calls: Sequence[Call]) -> Summary:
     )
 
 
+def is_smooth(load: Load) -> bool:
+    """Whether nobody heard a gap, every call spoke, and every listener had at least one."""
+    got = summary(load.calls)
+    return bool(load.calls) and all(load.streams) and not got.underruns and not got.failed
+
+
 def streams_without_underrun(loads: Mapping[int, Load]) -> int:
     """Return the most streams at once that had neither an underrun nor a failed call, nor had fewer streams; or 0."""
     most = 0
     for count in sorted(loads):
-        got = summary(loads[count].calls)
-        if got.underruns or got.failed:
+        if not is_smooth(loads[count]):
             break
         most = count
     return most

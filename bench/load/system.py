@@ -10,17 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-import grpc
 import psutil
 
 from bench.load import scrape
-from bench.load.setting import PolicyFacts
 from bench.local import LocalSystem
-from bench.local.members import GATEWAY
-from protos.tts.stages.v1 import stage_pb2, stage_pb2_grpc
 
 _START_SECONDS = 900.0
-_STEPS = "steps"
 
 
 @dataclass
@@ -32,8 +27,6 @@ class Measured:
     """From a process's start until it serves; the gateway serves when all stages behind it do."""
     metrics: Mapping[str, str] = field(default_factory=dict)
     """host:port of the metrics, by process."""
-    workers: tuple[str, ...] = ()
-    """Addresses of the stage workers."""
     processes: Mapping[str, psutil.Process] = field(default_factory=dict)
     _lag_before: dict[str, scrape.Buckets] = field(default_factory=dict)
 
@@ -48,30 +41,20 @@ class Measured:
 
     def event_loop_lag_p99_ms(self) -> dict[str, float]:
         """By process, since `begin`; empty where no process measures it."""
-        found = {}
-        for name, after in self._lag().items():
-            lag = scrape.percentile(scrape.between(self._lag_before.get(name, {}), after), 99)
-            if lag is not None:
-                found[name] = 1000 * lag
-        return found
+        lags = {name: scrape.percentile(seen, 99) for name, seen in self._lag_since().items()}
+        return {name: 1000 * lag for name, lag in lags.items() if lag is not None}
+
+    def event_loop_looks(self) -> dict[str, int]:
+        """How often each process looked how late its loop is, since `begin`; a percentile of few looks says little."""
+        return {name: int(seen[max(seen)]) for name, seen in self._lag_since().items()}
+
+    def _lag_since(self) -> dict[str, scrape.Buckets]:
+        return {name: scrape.between(self._lag_before.get(name, {}), after) for name, after in self._lag().items()}
 
     def peak_rss_mb(self) -> dict[str, float]:
         """Most resident memory of each process so far, in MB of 10**6 bytes."""
         peaks = {name: scrape.value(scrape.fetch(address), scrape.PEAK) for name, address in self.metrics.items()}
         return {name: peak / 1e6 for name, peak in peaks.items() if peak is not None}
-
-    def policy_facts(self) -> list[PolicyFacts]:
-        """What the workers say of the policies; empty of a system whose workers cannot be reached."""
-        policies: dict[str, stage_pb2.Policy] = {}
-        steps = 0
-        for address in self.workers:
-            about = _describe(address)
-            policies |= {policy.name: policy for policy in about.policies}
-            steps = next((int(spec.default_value) for spec in about.params if spec.name == _STEPS), steps)
-        return [
-            PolicyFacts(policy.name, int(policy.params.get(_STEPS, steps)), policy.prompt_seconds)
-            for policy in policies.values()
-        ]
 
     def _lag(self) -> dict[str, scrape.Buckets]:
         texts = {name: scrape.fetch(address) for name, address in self.metrics.items()}
@@ -114,11 +97,5 @@ def of_local(system: LocalSystem, cold_start_seconds: Mapping[str, float]) -> Me
         system.address,
         cold_start_seconds,
         {name: process.metrics for name, process in system.processes.items()},
-        tuple(address for name, address in system.addresses.items() if name != GATEWAY),
         {name: psutil.Process(process.pid) for name, process in system.processes.items()},
     )
-
-
-def _describe(address: str) -> stage_pb2.DescribeResponse:
-    with grpc.insecure_channel(address) as channel:
-        return stage_pb2_grpc.StageStub(channel).Describe(stage_pb2.DescribeRequest(), timeout=10.0)

@@ -22,18 +22,18 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Manner:
-    """How a stretch of speech sounds."""
+    """How a stretch of speech sounds; None where it has nothing that could say so."""
 
-    pitch_hz: float
+    pitch_hz: float | None
     """Median over voiced frames."""
-    level_dbfs: float
+    level_dbfs: float | None
     """RMS of the frames that are no pauses."""
-    characters_per_second: float
+    characters_per_second: float | None
     """Of the text whose speech begins in the stretch, pauses included."""
 
 
-def pitch_hz(samples: Floats, rate_hz: int) -> float:
-    """Return the median pitch of the voiced frames, by autocorrelation; 0 when none is voiced.
+def pitch_hz(samples: Floats, rate_hz: int) -> float | None:
+    """Return the median pitch of the voiced frames, by autocorrelation; None when none is voiced.
 
     Args:
         samples: [samples], full scale 1.
@@ -42,7 +42,7 @@ def pitch_hz(samples: Floats, rate_hz: int) -> float:
     frames = _frames(samples, rate_hz)
     frames = frames[_levels(frames) > _QUIET_DBFS]
     if not len(frames):
-        return 0.0
+        return None
     centred = frames - frames.mean(axis=1, keepdims=True)
     size = centred.shape[1]
     spectrum = np.fft.rfft(centred, 2 * size)
@@ -53,25 +53,25 @@ def pitch_hz(samples: Floats, rate_hz: int) -> float:
     searched = normalised[:, least:most]
     voiced = searched.max(axis=1) > _VOICED
     lags = _first_peak(searched[voiced]) + least
-    return float(np.median(rate_hz / lags)) if voiced.any() else 0.0
+    return float(np.median(rate_hz / lags)) if voiced.any() else None
 
 
-def level_dbfs(samples: Floats, rate_hz: int) -> float:
-    """Return the RMS level of the frames that are no pauses; the threshold of pauses when all are."""
+def level_dbfs(samples: Floats, rate_hz: int) -> float | None:
+    """Return the RMS level of the frames that are no pauses; None when all are."""
     levels = _levels(_frames(samples, rate_hz))
     loud = levels[levels > _QUIET_DBFS]
-    return float(10 * np.log10(np.mean(10 ** (loud / 10)))) if len(loud) else _QUIET_DBFS
+    return float(10 * np.log10(np.mean(10 ** (loud / 10)))) if len(loud) else None
 
 
-def pace(segments: Sequence[Segment], rate_hz: int, begin: float, end: float) -> float:
-    """Return the characters per second of the segments that begin in [begin, end) seconds; 0 when none does."""
+def pace(segments: Sequence[Segment], rate_hz: int, begin: float, end: float) -> float | None:
+    """Return the characters per second of the segments that begin in [begin, end) seconds; None when none does."""
     characters = samples = at = 0
     for segment in segments:
         if begin <= at / rate_hz < end:
             characters += segment.text_span.end - segment.text_span.start
             samples += segment.samples
         at += segment.samples
-    return characters * rate_hz / samples if samples else 0.0
+    return characters * rate_hz / samples if samples else None
 
 
 def manner(samples: Floats, segments: Sequence[Segment], rate_hz: int, begin: float, end: float) -> Manner:

@@ -10,9 +10,12 @@ from time import monotonic
 import numpy as np
 import psutil
 
-_INTERVAL_SECONDS = 1.0
+_INTERVAL_SECONDS = 0.1
+"""A fast machine speaks ten minutes in a few seconds: there must be enough samples all the same."""
 _SETTLED_SHARE = 0.25
 """The first quarter does not count: caches fill and allocators find their size."""
+_FEWEST = 60
+"""Settled samples that a slope needs."""
 
 
 @dataclass
@@ -33,16 +36,15 @@ class MemoryTrace:
                 self.megabytes.setdefault(name, []).append(process.memory_info().rss / 1e6)
             await asyncio.sleep(_INTERVAL_SECONDS)
 
-    def slopes(self) -> dict[str, float]:
-        """MB per minute of each process, once settled; empty with too few samples."""
-        found = {name: slope_per_minute(self.seconds, values) for name, values in self.megabytes.items()}
-        return {name: slope for name, slope in found.items() if slope is not None}
+    def slopes(self) -> dict[str, float | None]:
+        """MB per minute of each process, once settled; None with too few samples."""
+        return {name: slope_per_minute(self.seconds, self.megabytes.get(name, [])) for name in self.processes}
 
 
 def slope_per_minute(seconds: Sequence[float], values: Sequence[float]) -> float | None:
-    """Return the slope of the least-squares line through the settled part; None below three samples of it."""
+    """Return the slope of the least-squares line through the settled part; None with too few samples of it."""
     first = int(len(seconds) * _SETTLED_SHARE)
-    times, settled = np.asarray(seconds[first:]), np.asarray(values[first:])
-    if len(times) < 3:
+    times, settled = np.asarray(seconds[first : len(values)]), np.asarray(values[first:])
+    if len(settled) < _FEWEST:
         return None
     return 60 * float(np.polyfit(times - times[0], settled, 1)[0])

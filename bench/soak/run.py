@@ -18,18 +18,30 @@ from bench.load.system import Measured
 from bench.load.texts import SENTENCES, passage
 from bench.soak.drift import Manner, manner
 from bench.soak.memory import MemoryTrace
-from bench.soak.slow_text import SlowSpeech, speak_slowly
+from bench.soak.slow_text import SlowSpeech, letters, speak_slowly
 
 _PART_SECONDS = 60.0
 """Of the beginning and the end, which are compared; less of a short speech."""
-_CHARACTERS_PER_SECOND = 15.0
-"""About what speech takes; the text is as long as the time that was asked for at this pace."""
+_TRIED_CHARACTERS = 300
+"""Spoken first, for the pace of the voice."""
+_MARGIN = 1.08
+"""How much longer than its pace suggests a text is, so that its speech has the time that was asked for."""
+_WORDS_AT_A_TIME = 3
+_PAUSE_SECONDS = 1.0
+"""Between pieces of the slow text, on average: about as fast as it is spoken."""
+_THOUGHT_SECONDS = 5.0
+_THOUGHT_SHARE = 0.05
+"""Now and then a writer thinks, for longer than what was said lasts."""
 
 
 @dataclass(frozen=True)
 class LongSpeech:
     """What came of a long text."""
 
+    unspoken_letters: int
+    """Of the text behind the last segment that ended."""
+    cut_segments: int
+    """Segments that ended at the model's limit and not by themselves."""
     audio_seconds: float
     wall_seconds: float
     first: Manner
@@ -43,33 +55,47 @@ class LongSpeech:
 
 
 async def long_text(measured: Measured, minutes: float, setting: Setting, seed: int) -> LongSpeech:
-    """Speak about so many minutes in one request and watch the processes meanwhile.
+    """Speak so many minutes in one request, or a little more, and watch the processes meanwhile.
 
     Raises:
-        TtsError: The call fails.
+        TtsError: A call fails.
+        ValueError: The server takes no text of such a length.
     """
+    async with AsyncClient(measured.address, retries=0) as client:
+        text = await _text_of(client, minutes, setting, seed)
+        return await _speak_long(measured, client, text, setting, seed)
+
+
+async def _text_of(client: AsyncClient, minutes: float, setting: Setting, seed: int) -> str:
+    """A text that takes so long at the pace of a shorter one."""
+    tried = passage(_TRIED_CHARACTERS)
+    spoken = await client.synthesize(tried, **setting.options(seed))
+    characters = int(_MARGIN * 60 * minutes * len(tried) / spoken.duration_seconds)
+    most = (await client.model()).limits.max_stream_characters
+    if characters > most:
+        raise ValueError(f"{minutes:g} minutes of speech are about {characters} characters; the server takes {most}")
+    return passage(characters)
+
+
+async def _speak_long(measured: Measured, client: AsyncClient, text: str, setting: Setting, seed: int) -> LongSpeech:
     memory = MemoryTrace(measured.processes)
     watching = asyncio.create_task(memory.follow())
     began = monotonic()
     heard: list[Audio] = []
     pieces: list[Piece] = []
     try:
-        async with AsyncClient(measured.address, retries=0) as client:
-            limits = (await client.model()).limits
-            characters = min(int(60 * minutes * _CHARACTERS_PER_SECOND), limits.max_stream_characters)
-            options = setting.options(seed) | {"timeout": None}
-            async for audio in client.synthesize_stream(passage(characters), **options):
-                heard.append(audio)
-                pieces.append(Piece(monotonic(), audio.duration_seconds))
+        async for audio in client.synthesize_stream(text, **(setting.options(seed) | {"timeout": None})):
+            heard.append(audio)
+            pieces.append(Piece(monotonic(), audio.duration_seconds))
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-    return _long_speech(heard, pieces, monotonic() - began, memory)
+    return _long_speech(text, heard, pieces, monotonic() - began, memory)
 
 
 def _long_speech(
-    heard: Sequence[Audio], pieces: Sequence[Piece], wall_seconds: float, memory: MemoryTrace
+    text: str, heard: Sequence[Audio], pieces: Sequence[Piece], wall_seconds: float, memory: MemoryTrace
 ) -> LongSpeech:
     samples = np.concatenate([audio.samples for audio in heard])
     rate_hz = heard[0].sample_rate_hz
@@ -77,6 +103,8 @@ def _long_speech(
     audio_seconds = len(samples) / rate_hz
     part = min(_PART_SECONDS, audio_seconds / 2)
     return LongSpeech(
+        letters(text[max((segment.text_span.end for segment in segments), default=0) :]),
+        sum(segment.finish_reason == "max_codes" for segment in segments),
         audio_seconds,
         wall_seconds,
         manner(samples, segments, rate_hz, 0.0, part),
@@ -94,8 +122,8 @@ async def slow_text(measured: Measured, count: int, setting: Setting, seed: int)
     """
     pieces = _pieces(count)
     generator = np.random.Generator(np.random.Philox(seed))
-    # A writer's pace: a few words in a third of a second, and now and then a thought.
-    pauses = generator.exponential(0.3, len(pieces)) + np.where(generator.random(len(pieces)) < 0.05, 4.0, 0.0)
+    thoughts = np.where(generator.random(len(pieces)) < _THOUGHT_SHARE, _THOUGHT_SECONDS, 0.0)
+    pauses = generator.exponential(_PAUSE_SECONDS, len(pieces)) + thoughts
     async with AsyncClient(measured.address, retries=0) as client:
         # As rendered: a piece of fixed length would hold the end of one sentence back until the next is spoken.
         return await speak_slowly(client, pieces, pauses.tolist(), replace(setting, chunk_ms=0), seed)
@@ -103,4 +131,4 @@ async def slow_text(measured: Measured, count: int, setting: Setting, seed: int)
 
 def _pieces(count: int) -> list[str]:
     words = " ".join(SENTENCES[number % len(SENTENCES)] for number in range(count)).split(" ")
-    return [" ".join(words[at : at + 3]) + " " for at in range(0, len(words), 3)]
+    return [" ".join(words[at : at + _WORDS_AT_A_TIME]) + " " for at in range(0, len(words), _WORDS_AT_A_TIME)]

@@ -32,6 +32,13 @@ class SlowSpeech:
     pieces: list[Piece] = field(default_factory=list)
     text_ends: list[int] = field(default_factory=list)
     """For each piece, where in the text its segment ends."""
+    text: str = ""
+    """What was to be sent in all."""
+
+    @property
+    def unspoken_letters(self) -> int:
+        """Of the text behind the last segment that was spoken."""
+        return letters(self.text[max(self.text_ends, default=0) :])
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class Blame:
     """From when the missing text was there to its speech, for each of `text` and for the first piece."""
 
 
+def letters(text: str) -> int:
+    """Return how many letters and digits a text has: what is left of a whole speech is at most a mark or a space."""
+    return sum(character.isalnum() for character in text)
+
+
 async def speak_slowly(
     client: AsyncClient, text_pieces: Sequence[str], pauses: Sequence[float], setting: Setting, seed: int
 ) -> SlowSpeech:
@@ -54,7 +66,7 @@ async def speak_slowly(
     Raises:
         TtsError: The call fails.
     """
-    speech = SlowSpeech()
+    speech = SlowSpeech(text="".join(text_pieces))
 
     async def written() -> AsyncIterator[str]:
         for piece, pause in zip(text_pieces, pauses, strict=True):

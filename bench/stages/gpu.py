@@ -10,11 +10,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from bench import report
+from bench.stages import gpu_memory
+from bench.stages.cuda_meter import CudaMeter
 from bench.stages.gpu_rows import (
     Row,
     Setting,
@@ -22,16 +25,15 @@ from bench.stages.gpu_rows import (
     forget,
     gpt_rows,
     load_stages,
-    memory,
+    memory_parts,
     s2mel_rows,
     vocoder_rows,
 )
 from bench.stages.system import real_system
 from bench.stages.workload import FULL, TOY, Workload
+from services.common.errors import OverloadedError
 
 _REPORT = Path("var/reports/bench-gpu.json")
-_MEMORY_GOALS_GB = {1: 4.0, 8: 10.0}
-"""By number of streams, with the voice encoders off the device."""
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -67,10 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     name = torch.cuda.get_device_name(options.device) if is_cuda else "CPU"
     print(f"{setting.sizes.name}, {options.dtype}, torch {torch.__version__} on {name}; {setting.load}\n")
-    made = report.Figures()
-    if is_cuda:
-        made |= memory(setting, _MEMORY_GOALS_GB)
-        forget()
+    made = _memory(setting) if is_cuda else report.Figures()
     stages = load_stages(setting)
     rows = [*gpt_rows(stages, setting), *s2mel_rows(stages, setting), *vocoder_rows(stages, setting)]
     made |= figures(rows) | composed(rows, stages, setting)
@@ -78,7 +77,23 @@ def main(arguments: Sequence[str]) -> int:
     report.print_figures({key: figure for key, figure in made.items() if ":" not in key})
     command = shlex.join(["python", "-m", "bench.stages.gpu", *arguments])
     report.write(options.report, "bench-gpu", command, f"{name}, torch {torch.__version__}", made)
-    return real_system(options.device) if options.system else 0
+    status = report.exit_status(made)
+    return (real_system(options.device) if options.system else 0) or status
+
+
+def _memory(setting: Setting) -> report.Figures:
+    """All plans, the uncapped ones first; prints what each stage took."""
+    meter, found, made = CudaMeter(setting.device), [], report.Figures()
+    for plan in gpu_memory.PLANS:
+        planned = replace(setting, streams=(plan.streams,))
+        parts = memory_parts(planned, has_encoders=plan.has_encoders)
+        use = gpu_memory.measure(parts, meter, plan.cap_gb, (torch.OutOfMemoryError, OverloadedError))
+        found.append((plan, use))
+        made[plan.key] = gpu_memory.figure(plan, use, {"dtype": setting.dtype, "slots": planned.slots})
+        del parts
+        forget()
+    print(gpu_memory.table(found), "", sep="\n")
+    return made
 
 
 def _numbers(text: str) -> list[int]:

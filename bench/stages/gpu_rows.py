@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import gc
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from bench import report
-from bench.stages import gpt, s2mel, vocoder
+from bench.stages import encoder_weights, gpt, s2mel, vocoder
 from bench.stages.batches import Decoded, decode, render, vocode
+from bench.stages.gpu_memory import Part, Run
 from bench.stages.workload import FRAMES_PER_SECOND, Sizes, Workload
 from services.common.devices import numeric_mode
-from services.common.errors import OverloadedError
 from services.common.stage.engine import Engine
+from services.common.stage.settings import StageSettings
 from services.s2mel_worker.model.windows import frames_of
 
-CAP_GB = 8
-"""What all stages together must fit."""
 FIRST_AUDIO_GOALS = {1: "<= 150", 8: "<= 400", 16: "<= 800"}
 """In milliseconds, by number of streams, on one H200."""
 _ROUNDS = 3
@@ -41,6 +39,12 @@ class Setting:
     @property
     def mode(self) -> str:
         return numeric_mode(self.dtype)
+
+    @property
+    def slots(self) -> int:
+        """Of each stage: as many as workers have by default, or as there are streams."""
+        usual: int = StageSettings.model_fields["slots"].default
+        return max(usual, *self.streams)
 
 
 @dataclass(frozen=True)
@@ -73,17 +77,47 @@ class Row:
 
 
 def load_stages(setting: Setting) -> Stages:
-    slots = max(setting.streams)
-    gpt_stage = gpt.make_stage(setting.sizes, setting.device)
+    return Stages(load_gpt(setting), load_s2mel(setting), load_vocoder(setting))
+
+
+def load_gpt(setting: Setting) -> Engine:
+    stage = gpt.make_stage(setting.sizes, setting.device)
     # In place, as in the workers, so that the float32 weights go.
-    gpt_stage.voice.gpt.convert(setting.mode)
-    s2mel_stage = s2mel.make_stage(setting.sizes, setting.device)
-    s2mel_stage.serve(getattr(torch, setting.mode))
-    return Stages(
-        gpt.make_engine(gpt_stage, setting.sizes, mode=setting.mode, slots=slots),
-        s2mel.make_engine(s2mel_stage, setting.sizes, mode=setting.mode, slots=slots),
-        Vocoder(*vocoder.fastest(vocoder.make_network(setting.sizes, setting.device), setting.mode)),
-    )
+    stage.voice.gpt.convert(setting.mode)
+    return gpt.make_engine(stage, setting.sizes, mode=setting.mode, slots=setting.slots)
+
+
+def load_s2mel(setting: Setting, *, has_encoders: bool = True) -> Engine:
+    stage = s2mel.make_stage(setting.sizes, setting.device)
+    if not has_encoders:
+        stage.campplus.to("meta")
+        stage.codec.encoder.to("meta")
+    stage.serve(getattr(torch, setting.mode))
+    return s2mel.make_engine(stage, setting.sizes, mode=setting.mode, slots=setting.slots)
+
+
+def load_vocoder(setting: Setting) -> Vocoder:
+    return Vocoder(*vocoder.fastest(vocoder.make_network(setting.sizes, setting.device), setting.mode))
+
+
+def memory_parts(setting: Setting, *, has_encoders: bool) -> list[Part]:
+    """The stages as their workers hold them, each with a run of its workload for as many streams as there are."""
+    streams = max(setting.streams)
+
+    def gpt_part() -> Run:
+        kept = encoder_weights.allocate(setting.device) if has_encoders else []
+        engine = load_gpt(setting)
+        return lambda: (kept, decode(engine, setting.sizes, setting.load, streams))
+
+    def s2mel_part() -> Run:
+        engine = load_s2mel(setting, has_encoders=has_encoders)
+        return lambda: render(engine, setting.sizes, setting.load, streams)
+
+    def vocoder_part() -> Run:
+        run = load_vocoder(setting).run
+        return lambda: vocode(run, setting.sizes, setting.load.frames, streams)
+
+    return [Part("gpt", gpt_part), Part("s2mel", s2mel_part), Part("vocoder", vocoder_part)]
 
 
 def least(compute: Callable[[], float]) -> float:
@@ -144,10 +178,14 @@ def composed(rows: Sequence[Row], stages: Stages, setting: Setting) -> report.Fi
         step, start = ms["gpt", "decode step"], ms["gpt", "first code of all"]
         first = start + (codes - 1) * step + window.milliseconds + ms["vocoder", sound]
         goal = FIRST_AUDIO_GOALS.get(streams, "")
-        made[f"composed_first_audio_ms.{streams}"] = report.figure(round(first, 1), "ms", goal, policy=policy.name)
+        made[f"composed_first_audio_ms.{streams}"] = report.figure(
+            round(first, 1), "ms", goal, is_of_machine=True, policy=policy.name
+        )
         if streams == 1:
             total = start + (setting.load.codes - 1) * step + whole.milliseconds + ms["vocoder", _whole_sound(setting)]
-            made["composed_rtf"] = report.figure(round(total / 1000 / setting.load.audio_seconds, 4), "", "<= 0.08")
+            made["composed_rtf"] = report.figure(
+                round(total / 1000 / setting.load.audio_seconds, 4), "", "<= 0.08", is_of_machine=True
+            )
     return made
 
 
@@ -161,38 +199,6 @@ def _is_window(row: Row, setting: Setting) -> bool:
 
 def _is_whole(row: Row, setting: Setting) -> bool:
     return row.label.startswith("whole render") and row.label.endswith(f" {setting.steps[0]} steps")
-
-
-def memory(setting: Setting, goals_gb: Mapping[int, float]) -> report.Figures:
-    """Most device memory of all stages together, in one process, under a limit that torch enforces."""
-    made: report.Figures = {}
-    limit = CAP_GB * 2**30 / torch.cuda.get_device_properties(setting.device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, limit), setting.device)
-    for streams, goal in goals_gb.items():
-        # What the number before left behind must not count.
-        stages = None
-        forget()
-        torch.cuda.reset_peak_memory_stats(setting.device)
-        try:
-            stages = load_stages(replace(setting, streams=(streams,)))
-            made[f"memory_load_gb.{streams}"] = report.figure(_peak_gb(setting.device), "GB")
-            forget()
-            torch.cuda.reset_peak_memory_stats(setting.device)
-            _decoded(stages, setting.sizes, setting.load, streams)
-            render(stages.s2mel, setting.sizes, setting.load, streams)
-            vocode(stages.vocoder.run, setting.sizes, setting.load.frames, streams)
-        except (torch.OutOfMemoryError, OverloadedError) as error:
-            print(f"{streams} streams do not fit {CAP_GB} GB: {error}", file=sys.stderr)
-        made[f"memory_gb.{streams}"] = report.figure(
-            _peak_gb(setting.device), "GB", f"<= {goal}", voice_encoders="off the device", limit_gb=CAP_GB
-        )
-    torch.cuda.set_per_process_memory_fraction(1.0, setting.device)
-    return made
-
-
-def _peak_gb(device: str) -> float:
-    """Of what torch holds; the CUDA context, and ONNX Runtime's arena where it runs, come on top."""
-    return round(torch.cuda.max_memory_reserved(device) / 1e9, 2)
 
 
 def forget() -> None:

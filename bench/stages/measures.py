@@ -94,7 +94,7 @@ def _s2mel(sizes: Sizes, load: Workload, extent: Extent, modes: Modes) -> Iterat
     )
     shorter = replace(load, prompt_frames=load.prompt_frames * 3 // 5)
     works[f"the same, {modes.s2mel}, prompt of 3 s"] = s2mel.served(fast, sizes, shorter, extent.other_steps)
-    for policy in fast.spec.policies:
+    for policy in fast.spec.streaming_policies:
         label = f"the same, {modes.s2mel}, streamed in windows of {policy.name}"
         works[label] = s2mel.served(fast, sizes, load, extent.other_steps, policy)
     yield from _rows("s2mel", works, ours)

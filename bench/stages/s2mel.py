@@ -13,12 +13,12 @@ from bench.stages.networks import fill, made_up_mel, noise
 from bench.stages.sessions import WHOLE, device_info, open_session, step_all
 from bench.stages.workload import Sizes, Workload
 from services.common.arrays import Tensors
+from services.common.cuda_graphs import GraphCapture
 from services.common.stage.engine import Engine
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk
 from services.common.torch_engine import TorchEngine
 from services.s2mel_worker.engine import S2MelEngine
-from services.s2mel_worker.model.capture import GraphCapture
 from services.s2mel_worker.model.flow import frame_noise
 from services.s2mel_worker.model.stage import S2MelStageModel, Voice
 from services.s2mel_worker.model.stepping import Batched, OneByOne, Stepper

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from triptych import AsyncAudioStream, Audio, Model
+from triptych.models import Parameter, Policy
 
 from bench.load import scrape
 from bench.load.arrivals import poisson
 from bench.load.audible import audible_from
-from bench.load.setting import Conditions, PolicyFacts, Setting, compared, conditions
+from bench.load.call import NO_AUDIO, listen
+from bench.load.setting import Conditions, PolicyFacts, Setting, compared, conditions, facts_of
 from bench.load.texts import passage
 
 RATE_HZ = 22_050
@@ -82,7 +87,7 @@ def test_a_wrong_comparison_is_refused(comparison: str) -> None:
         compared(Setting(), comparison)
 
 
-def test_conditions_say_what_the_workers_say() -> None:
+def test_conditions_say_what_the_server_says() -> None:
     facts = [PolicyFacts("balanced", 8, 1.5), PolicyFacts("latency", 4, 1.0)]
     names = ["balanced", "latency"]
     assert conditions(Setting(), names, facts) == Conditions("balanced", 8, 1.5)
@@ -131,3 +136,52 @@ def test_what_was_observed_before_does_not_count() -> None:
     before = {0.01: 5.0, math.inf: 9.0}
     assert scrape.between(before, {0.01: 6.0, math.inf: 20.0}) == {0.01: 1.0, math.inf: 11.0}
     assert scrape.between({}, {0.01: 6.0}) == {0.01: 6.0}
+
+
+def model(policies: tuple[Policy, ...], parameters: tuple[Parameter, ...] = ()) -> Model:
+    made = Model.__new__(Model)
+    for name, value in {"policy_numbers": policies, "parameters": parameters}.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def policy(name: str, prompt_seconds: float, params: dict[str, float]) -> Policy:
+    return Policy(name, False, 5, 20, 1.5, 100, 5, 25, prompt_seconds, 8, 24, 16, params)
+
+
+def test_a_policy_without_steps_has_the_models() -> None:
+    steps = Parameter("steps", 1, 100, 25, "", True, "config.params[steps]")
+    policies = (policy("balanced", 0.8, {"steps": 4}), policy("whole", 15.0, {}))
+    assert facts_of(model(policies, (steps,))) == [PolicyFacts("balanced", 4, 0.8), PolicyFacts("whole", 25, 15.0)]
+
+
+def test_a_server_that_tells_no_numbers_leaves_them_open() -> None:
+    assert facts_of(model(())) == []
+    assert facts_of(model((policy("balanced", 0.8, {}),))) == [PolicyFacts("balanced", None, 0.8)]
+
+
+class FakeStream:
+    """Ends well with these pieces of sound."""
+
+    def __init__(self, *audio: Audio) -> None:
+        self._audio = iter(audio)
+
+    async def __aenter__(self) -> FakeStream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def __aiter__(self) -> FakeStream:
+        return self
+
+    async def __anext__(self) -> Audio:
+        try:
+            return next(self._audio)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+
+async def test_a_call_that_ends_well_without_a_sound_has_failed() -> None:
+    call = await listen(cast("AsyncAudioStream", FakeStream()), 20, itertools.count().__next__, seed=7)
+    assert (call.failure, call.seed) == (NO_AUDIO, 7)

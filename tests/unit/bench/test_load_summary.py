@@ -6,15 +6,18 @@ import pytest
 from triptych import Timings
 
 from bench import report
+from bench.load import underruns
 from bench.load.call import Call
-from bench.load.figures import figures, of_results, unit
-from bench.load.loads import Load
+from bench.load.figures import OF_PROCESSES, Values, figures, of_results, required, unit
+from bench.load.loads import Load, Pace
 from bench.load.playback import Piece
-from bench.load.run import Results, Run
+from bench.load.run import Plan, Results, Run
 from bench.load.setting import Conditions, Setting
 from bench.load.summary import (
     compute_per_audio_second,
+    failures,
     first_audio_parts_ms,
+    is_smooth,
     medians,
     streams_without_underrun,
     summary,
@@ -87,6 +90,12 @@ def test_a_summary_of_failures_says_nothing_of_time() -> None:
     assert (got.first_audio_p50_ms, got.real_time_factor, got.audio_seconds) == (None, None, 0)
 
 
+def test_a_listener_who_got_nothing_is_no_success() -> None:
+    assert not is_smooth(Load([], 1.0))
+    assert not is_smooth(Load([SMOOTH], 1.0, [[SMOOTH], []]))
+    assert is_smooth(Load([SMOOTH], 1.0, [[SMOOTH]]))
+
+
 @pytest.mark.parametrize(
     ("loads", "most"),
     [
@@ -112,7 +121,7 @@ def results(label: str, calls: list[Call]) -> Results:
         Conditions(label, 8, 1.5),
         calls,
         {100: calls},
-        {1: Load(calls, 2.0, [calls])},
+        {Pace.HEARD: {1: Load(calls, 2.0, [calls])}},
         {0.2: Load(calls, 4.0)},
     )
 
@@ -125,6 +134,7 @@ def test_figures_of_the_first_setting_have_plain_keys_and_goals() -> None:
         "unit": "ms",
         "goal": "<= 250",
         "met": True,
+        "is_of_machine": True,
         "conditions": "policy latency, 8 steps, 1.5 s of prompt",
     }
     assert made["streams_without_underrun"]["met"] is False
@@ -140,6 +150,101 @@ def test_other_settings_are_named_and_compared_with_the_first() -> None:
     assert made["ratio_first_audio_p50_ms[latency]"]["value"] == 0.5
     assert made["first_audio_p50_ms"]["met"] is False
     assert made["first_audio_p50_ms[latency]"]["met"] is True
+
+
+PLAN = Plan(
+    calls=1,
+    lengths={100: 1},
+    streams=[1],
+    paces=[Pace.HEARD],
+    stream_seconds=1.0,
+    climb_seconds=1.0,
+    rates=[0.2],
+    rate_seconds=1.0,
+    seed=1,
+)
+
+
+def test_a_whole_run_has_every_figure_that_its_plan_asks_for() -> None:
+    processes: Values = dict.fromkeys(OF_PROCESSES, 1.0)
+    made = figures(
+        Run("mini", STAGES, [results("", [call((0.2, 1.0), timings=timings())])]),
+        processes,
+        required(PLAN),
+        OF_PROCESSES,
+    )
+    assert {*required(PLAN), *OF_PROCESSES} <= made.keys()
+    assert report.failures(made) == []
+
+
+@pytest.mark.parametrize("key", OF_PROCESSES)
+def test_a_figure_of_the_processes_that_is_missing_fails_the_run(key: str) -> None:
+    processes = dict.fromkeys(OF_PROCESSES, 1.0) | {key: None}
+    run = Run("mini", STAGES, [results("", [call((0.2, 1.0), timings=timings())])])
+    assert [each.partition(" ")[0] for each in report.failures(figures(run, processes, (), OF_PROCESSES))] == [key]
+
+
+def test_a_goal_of_which_nothing_was_measured_fails_the_run_under_each_setting() -> None:
+    well, lost = [call((0.2, 1.0), timings=timings())], [call(failure="QUEUE_FULL")]
+    run = Run("mini", STAGES, [results("balanced", well), results("latency", lost)])
+    made = figures(run, {}, required(PLAN))
+    assert made["first_audio_p50_ms[latency]"]["value"] is None
+    assert made["first_audio_p50_ms[latency]"]["goal"] == "<= 250"
+    assert made["first_audio_p50_ms[latency]"]["why"] == "calls failed: 4 of QUEUE_FULL"
+    assert any(each.startswith("rtf_1_stream[latency] is missing") for each in report.failures(made))
+
+
+def test_a_call_that_fails_fails_the_run_whatever_the_load() -> None:
+    ended, lost = call((0.2, 1.0), timings=timings()), call(failure="WORKER_LOST")
+    each = results("", [ended])
+    each.rates[0.2] = Load([ended, lost], 4.0)
+    made = figures(Run("mini", STAGES, [each]), {})
+    assert made["failed_calls"] | {"conditions": ""} == {
+        "value": 1,
+        "unit": "",
+        "goal": "<= 0",
+        "met": False,
+        "conditions": "",
+        "reasons": {"WORKER_LOST": 1},
+    }
+    assert report.failures(made) == [
+        "failed_calls is 1, its goal <= 0",
+        "failed_calls_at_0.2_per_s is 1, its goal <= 0",
+    ]
+    assert failures([lost, lost, ended]) == {"WORKER_LOST": 2}
+
+
+def test_a_goal_that_the_machine_has_a_part_in_fails_no_run() -> None:
+    made = figures(Run("mini", STAGES, [results("", [call((0.9, 1.0), timings=timings())])]), {}, required(PLAN))
+    assert made["first_audio_p50_ms"]["met"] is False
+    assert report.failures(made) == []
+
+
+def test_paces_have_keys_of_their_own_and_listeners_the_plain_ones() -> None:
+    each = results("", [SMOOTH])
+    each.streams[Pace.RECEIVED] = {1: Load([LATE], 0.5, [[LATE]])}
+    found = of_results(each, STAGES)
+    assert (found["streams_without_underrun"], found["streams_without_underrun_received"]) == (1, 0)
+    assert (found["underruns_1_streams"], found["underruns_1_streams_received"]) == (0, 1)
+    assert found["throughput_audio_s_per_s"] == pytest.approx(2.0)
+
+
+def test_an_underrun_says_which_chunk_of_which_call_was_late_and_by_how_much() -> None:
+    each = results("latency", [SMOOTH])
+    each.streams = {Pace.HEARD: {2: Load([SMOOTH, SMOOTH, LATE], 2.0, [[SMOOTH], [SMOOTH, LATE]])}}
+    [found] = underruns.of_run(Run("mini", STAGES, [each]))
+    assert (found.load, found.stream, found.call, found.chunk, found.chunks) == ("2 streams, heard", 2, 2, 1, 2)
+    assert (found.late_ms, found.speech_s, found.after_s) == pytest.approx((260.0, 0.04, 0.24))
+    assert underruns.as_json([found])[0]["late_ms"] == pytest.approx(260.0)
+    assert "| 260.0 | 2 streams, heard | latency | 2, 2 | 1 of 2 | 0.04 | 20 | 0 |" in underruns.table([found])
+
+
+def test_underruns_of_every_load_are_listed_and_the_worst_come_first() -> None:
+    later = call((0.2, 0.04), (0.9, 0.96))
+    run = Run("mini", STAGES, [results("", [LATE, later])])
+    found = underruns.of_run(run)
+    assert {each.load for each in found} == {"one at a time", "100 characters", "1 streams, heard", "0.2 per second"}
+    assert [each.late_ms for each in underruns.worst(found, 5)] == pytest.approx([660, 660, 660, 660, 260])
 
 
 def test_what_was_not_measured_is_absent() -> None:
@@ -175,3 +280,16 @@ def test_a_figure_says_whether_its_goal_is_met(goal: str, is_met: bool) -> None:
 
 def test_a_figure_without_a_goal_says_nothing_of_one() -> None:
     assert report.figure(1.5, "s") == {"value": 1.5, "unit": "s"}
+
+
+def test_a_goal_may_be_the_machines_and_then_fails_nothing() -> None:
+    figures_made = {"a": report.figure(3, "s", "<= 2", is_of_machine=True), "b": report.figure(3, "s", "<= 2")}
+    assert report.failures(figures_made) == ["b is 3 s, its goal <= 2"]
+
+
+def test_a_missing_figure_fails_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    made = {"a": report.missing("s", "nobody spoke", "<= 2"), "b": report.figure(1, "s")}
+    assert report.exit_status(made) == 1
+    assert "FAILED a is missing: nobody spoke" in capsys.readouterr().err
+    assert "| a | missing | s | <= 2 | no |" in report.table(made)
+    assert report.exit_status({"b": report.figure(1, "s")}) == 0

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from triptych import Segment, TextSpan
 
-from bench.load.playback import Piece, gaps
-from bench.soak.drift import Floats, level_dbfs, manner, pace, pitch_hz
+from bench import report
+from bench.load.playback import Gap, Piece, gaps
+from bench.load.setting import Conditions
+from bench.soak.__main__ import figures_of_long, figures_of_slow
+from bench.soak.drift import Floats, Manner, level_dbfs, manner, pace, pitch_hz
 from bench.soak.memory import MemoryTrace, slope_per_minute
+from bench.soak.run import LongSpeech
 from bench.soak.slow_text import Arrival, SlowSpeech, blame
 
 RATE_HZ = 16_000
@@ -31,15 +39,21 @@ def test_pitch_is_that_of_the_voice_and_no_octave_of_it(frequency: float) -> Non
 
 def test_pitch_of_noise_or_silence_is_none() -> None:
     noise = np.random.default_rng(1).normal(0, 0.1, RATE_HZ).astype(np.float32)
-    assert pitch_hz(noise, RATE_HZ) == 0.0
-    assert pitch_hz(np.zeros(RATE_HZ, np.float32), RATE_HZ) == 0.0
+    assert pitch_hz(noise, RATE_HZ) is None
+    assert pitch_hz(np.zeros(RATE_HZ, np.float32), RATE_HZ) is None
+
+
+def test_silence_has_no_level() -> None:
+    assert level_dbfs(np.zeros(RATE_HZ, np.float32), RATE_HZ) is None
 
 
 def test_pauses_do_not_lower_the_level() -> None:
     spoken = voice(120.0)
     paused = np.concatenate([spoken, np.zeros(5 * RATE_HZ, np.float32)])
-    assert level_dbfs(paused, RATE_HZ) == pytest.approx(level_dbfs(spoken, RATE_HZ), abs=0.2)
-    assert level_dbfs(spoken * np.float32(0.5), RATE_HZ) == pytest.approx(level_dbfs(spoken, RATE_HZ) - 6.02, abs=0.1)
+    level = level_dbfs(spoken, RATE_HZ)
+    assert level is not None
+    assert level_dbfs(paused, RATE_HZ) == pytest.approx(level, abs=0.2)
+    assert level_dbfs(spoken * np.float32(0.5), RATE_HZ) == pytest.approx(level - 6.02, abs=0.1)
 
 
 def segment(index: int, characters: int, seconds: float) -> Segment:
@@ -50,7 +64,7 @@ def test_pace_is_of_the_segments_that_begin_in_the_stretch() -> None:
     segments = [segment(0, 10, 1.0), segment(1, 40, 2.0), segment(2, 90, 3.0)]
     assert pace(segments, RATE_HZ, 0.0, 1.5) == pytest.approx(50 / 3)
     assert pace(segments, RATE_HZ, 3.0, 9.0) == pytest.approx(30.0)
-    assert pace(segments, RATE_HZ, 7.0, 9.0) == 0.0
+    assert pace(segments, RATE_HZ, 7.0, 9.0) is None
 
 
 def test_a_stretch_is_described_by_its_own_samples() -> None:
@@ -70,9 +84,11 @@ def test_memory_slope_is_of_the_settled_part() -> None:
 
 
 def test_flat_memory_has_a_slope_and_too_few_samples_have_none() -> None:
-    trace = MemoryTrace({}, [0.0, 1.0, 2.0, 3.0, 4.0], {"frontend": [5.0] * 5})
-    assert trace.slopes() == {"frontend": pytest.approx(0.0)}
-    assert MemoryTrace({}, [0.0, 1.0], {"frontend": [5.0, 5.0]}).slopes() == {}
+    processes = {"frontend": psutil.Process()}
+    seconds = [float(second) for second in range(80)]
+    assert MemoryTrace(processes, seconds, {"frontend": [5.0] * 80}).slopes() == {"frontend": pytest.approx(0.0)}
+    assert MemoryTrace(processes, seconds[:78], {"frontend": [5.0] * 78}).slopes() == {"frontend": None}
+    assert MemoryTrace(processes).slopes() == {"frontend": None}
 
 
 TEXT = [Arrival(0.0, 10), Arrival(5.0, 20), Arrival(9.0, 30)]
@@ -122,3 +138,69 @@ def test_every_silence_has_one_cause(parts: list[tuple[float, float, int]]) -> N
     made = speech(*pieces)
     found = blame(made)
     assert sorted([*found.system, *found.text]) == gaps(made.pieces)
+
+
+KNOWN = Conditions("balanced", 4, 0.8)
+MANNER = Manner(120.0, -20.0, 14.0)
+SECONDS = [float(second) for second in range(200)]
+FLAT = MemoryTrace({"frontend": psutil.Process()}, SECONDS, {"frontend": [5.0] * 200})
+WHOLE = LongSpeech(0, 0, 601.0, 200.0, MANNER, MANNER, [], FLAT)
+
+
+def failing(speech: LongSpeech) -> list[str]:
+    """Keys of the figures that fail a soak of ten minutes."""
+    return [each.partition(" ")[0] for each in report.failures(figures_of_long(speech, 10.0, KNOWN))]
+
+
+def test_ten_minutes_that_stay_as_they_were_pass() -> None:
+    assert failing(WHOLE) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"audio_seconds": 599.0}, "long_audio_s"),
+        ({"unspoken_letters": 1}, "long_unspoken_letters"),
+        ({"cut_segments": 1}, "long_cut_segments"),
+        ({"last": replace(MANNER, pitch_hz=110.0)}, "pitch_drift_pct"),
+        ({"last": replace(MANNER, pitch_hz=None)}, "pitch_drift_pct"),
+        ({"first": replace(MANNER, level_dbfs=-22.5)}, "level_drift_db"),
+        ({"first": replace(MANNER, level_dbfs=None)}, "level_drift_db"),
+        ({"last": replace(MANNER, characters_per_second=15.5)}, "pace_drift_pct"),
+        ({"last": replace(MANNER, characters_per_second=None)}, "pace_drift_pct"),
+        ({"memory": replace(FLAT, megabytes={"frontend": SECONDS})}, "memory_slope_frontend_mb_per_min"),
+        ({"memory": MemoryTrace(FLAT.processes)}, "memory_slope_frontend_mb_per_min"),
+        ({"memory": MemoryTrace({})}, "memory_slope"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_a_soak_fails_when_something_is_cut_drifts_grows_or_was_not_measured(changed: Any, key: str) -> None:
+    assert failing(replace(WHOLE, **changed)) == [key]
+
+
+def test_underruns_of_a_long_speech_are_the_machines() -> None:
+    made = figures_of_long(replace(WHOLE, gaps=[Gap(3, 1.0, 0.2)]), 10.0, KNOWN)
+    assert made["long_underruns"]["met"] is False
+    assert report.failures(made) == []
+
+
+def slowly(*pieces: tuple[float, float, int]) -> list[str]:
+    """Keys of the figures that fail a text of thirty letters that arrived slowly."""
+    made = replace(speech(*pieces), text="a" * 30)
+    return [each.partition(" ")[0] for each in report.failures(figures_of_slow(made, KNOWN))]
+
+
+def test_a_slow_text_passes_when_all_of_it_was_spoken_and_some_was_waited_for() -> None:
+    assert slowly((0.5, 0.2, 9), (10.3, 1.0, 30)) == []
+
+
+def test_a_slow_text_that_ends_early_fails() -> None:
+    assert slowly((0.5, 0.2, 9), (10.3, 1.0, 20)) == ["slow_unspoken_letters"]
+
+
+def test_a_text_that_was_never_waited_for_was_not_slow() -> None:
+    assert slowly((0.5, 10.0, 30)) == ["slow_silences_for_want_of_text"]
+
+
+def test_a_slow_text_of_which_nothing_was_spoken_fails() -> None:
+    assert slowly() == ["slow_unspoken_letters", "slow_silences_for_want_of_text", "slow_answer_p50_ms"]
