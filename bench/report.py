@@ -100,11 +100,16 @@ def write(
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def machine(share: float) -> str:
-    """This machine in words, with the share of its CPU time that others took."""
+def machine(share: float | None = None) -> str:
+    """This machine in words.
+
+    Args:
+        share: Of its CPU time that others took; None where nothing was timed, and so nothing was looked at.
+    """
     memory = psutil.virtual_memory().total / 2**30
     cores = f"{os.cpu_count()} cores, {memory:.0f} GiB"
-    return f"{cpu_name()}, {platform.machine()}, {cores}, others took {share:.0%} of the CPU"
+    beside = "" if share is None else f", others took {share:.0%} of the CPU"
+    return f"{cpu_name()}, {platform.machine()}, {cores}{beside}"
 
 
 def foreign_share() -> float:

@@ -1,7 +1,7 @@
 """`python -m bench.choices`: solvers of the flow, kept guidance and the vocoder's context, each against its yardstick.
 
-On a checkpoint's own voices and sentences, in one thread. What is compared is computed here, so nothing depends on how
-busy the machine is.
+On a checkpoint's own voices and sentences, in one thread and in float32: what is compared are the choices, not the
+numbers they are computed in. Nothing is timed, so nothing depends on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from bench.choices.flows import Distance
 from bench.quality.material import Material, Speech
 from bench.quality.stages import Stages, load_stages, recordings, voice_features
 from services.common.checkpoint import CheckpointError, load_config
+from services.common.devices import numeric_mode
 from services.s2mel_worker.model.playback import FRAMES_PER_SECOND
 
 REPORT = Path("var/reports/bench-choices.json")
+_DTYPE = "fp32"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)
     began = time.process_time()
     try:
-        stages = load_stages(options.model)
+        stages = load_stages(options.model, _DTYPE)
         cfg_rate = load_config(options.model).triptych.flow.cfg_rate if options.cfg_rate is None else options.cfg_rate
         speeches = _speeches(stages, options)
         solvers = tables.cells(list(_solvers(stages, speeches, options.reference_steps, cfg_rate)))
@@ -45,9 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     command = shlex.join(["python", "-m", "bench.choices", *arguments])
     print(_page(solvers, guidance, context, options, cfg_rate))
     print(f"\n`{command}`: {time.process_time() - began:.0f} CPU seconds")
-    report.write(
-        options.report, "bench-choices", command, report.machine(0.0), tables.figures(solvers, guidance, context)
-    )
+    found = tables.figures(solvers, guidance, context)
+    report.write(options.report, "bench-choices", command, report.machine(), found, dtype=numeric_mode(_DTYPE))
     return 0
 
 
@@ -89,6 +90,7 @@ def _page(
     kept = tables.guidance_table(guidance) if guidance else "The flow needs no guidance: there is none to keep."
     return "\n\n".join(
         (
+            f"Computed in {numeric_mode(_DTYPE)}.",
             f"Solver: mel L1 to {options.reference_steps} equal Euler steps of the same noise, {said}.",
             tables.solver_table(solvers),
             "Guidance kept between late steps: mel L1 to the same solver with guidance at every step; in brackets the "

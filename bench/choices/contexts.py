@@ -55,10 +55,11 @@ def differences(engine: Engine, mel: Array, pairs: Sequence[tuple[int, int]]) ->
         mel: float32 (T, M)
         pairs: Frames before and behind.
     """
-    whole = _sound(engine, mel, len(mel), _WIDE, _WIDE)
+    whole = _sound(engine, mel, len(mel), replace(engine.spec.default_policy, is_whole=True))
     power = float(np.square(whole, dtype=np.float64).mean())
     for before, behind in pairs:
-        streamed = _sound(engine, mel, CHUNK_FRAMES, before, behind)
+        seen = replace(engine.spec.default_policy, vocoder_context_frames=before, vocoder_look_ahead_frames=behind)
+        streamed = _sound(engine, mel, CHUNK_FRAMES, seen)
         yield Difference(before, behind, np.abs(streamed.astype(np.int32) - whole), power)
 
 
@@ -74,11 +75,8 @@ def all_pairs() -> list[tuple[int, int]]:
     return [*((_WIDE, behind) for behind in BEHIND), *((before, _WIDE) for before in BEFORE)]
 
 
-def _sound(engine: Engine, mel: Array, chunk_frames: int, before: int, behind: int) -> Array:
+def _sound(engine: Engine, mel: Array, chunk_frames: int, policy: Policy) -> Array:
     """int16 (N,)"""
-    policy: Policy = replace(
-        engine.spec.default_policy, vocoder_context_frames=before, vocoder_look_ahead_frames=behind
-    )
     pieces = []
     with StageRun(engine, seed=0, policy=policy, params={}, voice={}) as run:
         for start in range(0, len(mel), chunk_frames):

@@ -24,7 +24,8 @@ def shared_settings(member: Member, environment: Mapping[str, str] = os.environ)
     """Variables for one process: its standing among the others, and the numbers it computes in.
 
     Matrix products in bfloat16 are taken where the CPU has them and no GPU does the work. All workers get the same
-    word: it is part of the revision by which stages know that they belong together.
+    word, or none where one of them has its own: it is part of the revision by which stages know that they belong
+    together.
 
     Args:
         member: Which process.
@@ -33,7 +34,8 @@ def shared_settings(member: Member, environment: Mapping[str, str] = os.environ)
     if member.module == GATEWAY:
         return {}
     wanted: dict[str, int | str] = {"NICENESS": NICENESS.get(member.module, 0), "AHEAD_NICENESS": AHEAD_NICENESS}
-    if member.gpu is None and not _GPU_DRIVER.exists() and has_fast_bfloat16():
+    has_choice = any(name.startswith("TTS_") and name.endswith("_DTYPE") for name in environment)
+    if member.gpu is None and not _GPU_DRIVER.exists() and has_fast_bfloat16() and not has_choice:
         wanted["DTYPE"] = "mixed"
     return {
         f"{member.prefix}{name}": str(value)
@@ -42,7 +44,9 @@ def shared_settings(member: Member, environment: Mapping[str, str] = os.environ)
     }
 
 
-def cores_of(members: Sequence[Member], cores: Collection[int]) -> dict[str, set[int]]:
+def cores_of(
+    members: Sequence[Member], cores: Collection[int], environment: Mapping[str, str] = os.environ
+) -> dict[str, set[int]]:
     """Which cores a worker keeps to, by name; empty where none has to.
 
     With fewer cores than workers two stages that cannot wait may meet on one core, while the third works ahead alone
@@ -52,7 +56,10 @@ def cores_of(members: Sequence[Member], cores: Collection[int]) -> dict[str, set
     Args:
         members: All of the system; only one worker of each stage is placed.
         cores: Those that this process may use.
+        environment: Who sets a number of threads there sees to the cores too.
     """
+    if any(name.startswith("TTS_") and name.endswith("_THREADS") for name in environment):
+        return {}
     workers = [member for member in members if member.module != GATEWAY]
     if not 1 < len(cores) < len(WORKERS) or len(workers) != len(WORKERS) or any(member.gpu for member in workers):
         return {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -102,7 +104,8 @@ class LocalSystem:
         metrics_ports = dict(zip(names, free_ports, strict=True)) | self._metrics_ports
         workers = ",".join(addresses[member.name] for member in self._members if member.module != GATEWAY)
         # More threads than one are meant for more cores than one.
-        cores = {} if self._config or (self._threads or 1) > 1 else cores_of(self._members, usable_cores())
+        is_own = self._config is not None or (self._threads or 1) > 1
+        cores = {} if is_own else cores_of(self._members, usable_cores(), self._all_variables)
         for member in self._members:
             own = {
                 "ADDRESS": addresses[member.name],
@@ -119,13 +122,18 @@ class LocalSystem:
             self.processes[member.name].cores = cores.get(member.name, set())
 
     def _variables(self, member: Member) -> dict[str, str]:
-        variables = {} if self._config else shared_settings(member)
+        variables = {} if self._config else shared_settings(member, self._all_variables)
         if member.module != GATEWAY and self._threads is not None:
             variables |= {f"{member.prefix}THREADS": str(self._threads), "OMP_NUM_THREADS": str(self._threads)}
         if member.gpu is not None:
             # In this order the numbers are those that nvidia-smi shows.
             variables |= {"CUDA_VISIBLE_DEVICES": member.gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         return variables | dict(self._environment.get(member.module, {})) | dict(self._environment.get(member.name, {}))
+
+    @property
+    def _all_variables(self) -> dict[str, str]:
+        """What the user sets for any of the processes."""
+        return dict(ChainMap({}, *map(dict, self._environment.values()), dict(os.environ)))
 
     def _process(self, member: Member, address: str, variables: dict[str, str]) -> ServiceProcess:
         host, port = address.rpartition(":")[0], variables[f"{member.prefix}METRICS_PORT"]

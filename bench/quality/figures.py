@@ -1,13 +1,14 @@
 """The figures of the report: those of the default profile by their keys, then everything that was measured.
 
-Each says under which policy, prompt and solver it was measured. What was not measured is stated as missing.
+Each says under which policy, prompt and solver it was measured. What was not measured is stated as missing, unless it
+was not asked for.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from bench.quality.comparison import WHOLE
 from bench.quality.estimates import Estimate
@@ -27,19 +28,36 @@ _NO_JUDGE = "no speech was judged (--heard)"
 Figure = dict[str, object]
 
 
-def figures(rows: Sequence[Row], opinions: Mapping[str, Opinion], whole: Policy) -> Figures:
+@dataclass(frozen=True)
+class Asked:
+    """What else a run measures than the speeches themselves."""
+
+    judges: bool = True
+    seams: bool = True
+    """As many as the goals of seams need; without, the few of the speeches are told and not judged."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """What it does not, in words."""
+        parts = {
+            "what judges hear (--heard 0)": self.judges,
+            f"further seams, and with them the goals of seams (--seams 0; {LEAST_SEAMS} are needed)": self.seams,
+        }
+        return [name for name, is_asked in parts.items() if not is_asked]
+
+
+def figures(rows: Sequence[Row], opinions: Mapping[str, Opinion], whole: Policy, asked: Asked = Asked()) -> Figures:
     """All figures.
 
     Args:
         rows: The default profile's first; the goals are its alone.
         opinions: By policy.
         whole: The best whole render that the checkpoint has.
+        asked: What has to be there.
     """
-    streamed = _setting(rows[0].policy)
-    found = _of_seams(rows[0]) | _of_mel(rows[0], _setting(whole))
-    found |= _judged(opinions.get(rows[0].name), "streamed", streamed)
-    found |= _judged(opinions.get(WHOLE), "whole", _setting(whole))
-    found |= _beside_whole(opinions.get(rows[0].name), streamed)
+    found = _of_seams(rows[0], has_goals=asked.seams) | _of_mel(rows[0], _setting(whole))
+    if asked.judges:
+        found |= _of_judges(rows[0], opinions, whole)
     found |= {f"heard.{name}": _everything(asdict(opinion)) for name, opinion in opinions.items()}
     return found | {f"policy.{row.name}": _everything(asdict(row)) for row in rows}
 
@@ -48,14 +66,15 @@ def _setting(policy: Policy) -> Figure:
     return {"policy": policy.name, "prompt_seconds": policy.prompt_seconds, "params": dict(policy.params)}
 
 
-def _of_seams(row: Row) -> Figures:
-    setting, goal = _setting(row.policy), f"<= {MAX_SEAM_RATIO:.2f}"
+def _of_seams(row: Row, *, has_goals: bool) -> Figures:
+    setting = _setting(row.policy)
+    goal, least = (f"<= {MAX_SEAM_RATIO:.2f}", f">= {LEAST_SEAMS}") if has_goals else ("", "")
     return {
         "seam_ratio_p95": _ratio(row.seams, goal, setting | {"worst_place": worst_place(row)}),
         "seam_ratio_p95_energy": _ratio(row.energy, "", setting),
         "seam_ratio_p95_spectrum": _ratio(row.spectrum, "", setting),
         "vocoder_seam_ratio_p95": _ratio(row.vocoder_seams, "", setting),
-        "seams": figure(row.num_seams, "", f">= {LEAST_SEAMS}") | setting,
+        "seams": figure(row.num_seams, "", least) | setting,
     }
 
 
@@ -82,6 +101,13 @@ _OPINIONS: Mapping[str, tuple[str, Callable[[Opinion], Estimate | None]]] = {
     "similarity": ("cosine to the prompt", lambda opinion: opinion.likeness_to_prompt),
     "mos": ("DistillMOS", lambda opinion: opinion.mos),
 }
+
+
+def _of_judges(row: Row, opinions: Mapping[str, Opinion], whole: Policy) -> Figures:
+    streamed = _setting(row.policy)
+    found = _judged(opinions.get(row.name), "streamed", streamed)
+    found |= _judged(opinions.get(WHOLE), "whole", _setting(whole))
+    return found | _beside_whole(opinions.get(row.name), streamed)
 
 
 def _judged(opinion: Opinion | None, side: str, setting: Figure) -> Figures:

@@ -1,4 +1,4 @@
-"""Seams in numbers: the default profile alone, speech after speech, in a process and on a core of its own.
+"""Seams in numbers: the default profile alone, speech after speech, in a process of its own.
 
 The worst place of a blend is judged by its 95th percentile, which needs far more seams than the other figures need
 speeches.
@@ -35,6 +35,8 @@ class SeamTask:
     num_seams: int
     variant: Variant
     sound: Sound
+    dtype: str
+    """As for `load_stages`."""
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def _receive(pipe: Connection) -> Score:
 def _send(task: SeamTask, pipe: Connection) -> None:
     torch.set_num_threads(1)
     made = Score(task.variant, task.sound)
-    stages = load_stages(task.model_dir)
+    stages = load_stages(task.model_dir, task.dtype)
     speeches = Material(stages, task.model_dir, task.voices, task.first)
     add_seams(stages, speeches, made, task.num_seams, progress=lambda text: print(text, file=sys.stderr))
     pipe.send(made)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bench.parity.gpt_side import read_audio
 from services.common.arrays import Array, Tensors
@@ -55,16 +55,21 @@ class Stages:
         return self.vocoder.spec.gives.sample_rate_hz
 
 
-def load_stages(model_dir: Path) -> Stages:
+def load_stages(model_dir: Path, dtype: str) -> Stages:
     """Load all three with one thread each.
+
+    Args:
+        model_dir: The checkpoint.
+        dtype: The workers' setting; whatever the environment says of it is left alone.
 
     Raises:
         CheckpointError: The checkpoint is not whole.
     """
+    told: dict[str, Any] = {"model_dir": model_dir, "slots": 1, "dtype": dtype}
     return Stages(
-        gpt_engine.load_engine(GptWorkerSettings(model_dir=model_dir, slots=1)),
-        s2mel_engine.load_engine(S2MelWorkerSettings(model_dir=model_dir, slots=1)),
-        vocoder_engine.load_engine(VocoderWorkerSettings(model_dir=model_dir, slots=1)),
+        gpt_engine.load_engine(GptWorkerSettings(**told)),
+        s2mel_engine.load_engine(S2MelWorkerSettings(**told)),
+        vocoder_engine.load_engine(VocoderWorkerSettings(**told)),
     )
 
 

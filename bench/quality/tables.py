@@ -37,6 +37,20 @@ _OPINION_COLUMNS = (
 )
 
 
+def page(rows: Sequence[Row], opinions: Mapping[str, Opinion], mode: str, left_out: Sequence[str]) -> str:
+    """All that the command prints.
+
+    Args:
+        rows: One for each policy.
+        opinions: By policy; empty where nobody judged.
+        mode: The numeric mode of all stages.
+        left_out: What was not asked for, in words.
+    """
+    said = [f"Computed in {mode}.", *(f"Left out: {part}." for part in left_out)]
+    parts = ["\n".join(said) + "\n", markdown(rows), *([opinions_markdown(opinions)] if opinions else [])]
+    return "\n".join(parts)
+
+
 def markdown(rows: Sequence[Row]) -> str:
     return _table(_COLUMNS, [_cells(row) for row in rows])
 

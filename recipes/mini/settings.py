@@ -19,9 +19,9 @@ STREAMED = {**SOLVER, "guidance_interval": 2}
 # whatever a stage waits for beyond its need is late.
 POLICIES: dict[str, Any] = {
     "balanced": {
-        "codes_per_chunk": 10,
-        "first_window_codes": 25,
-        "window_growth": 1.2,
+        "codes_per_chunk": 11,
+        "first_window_codes": 28,
+        "window_growth": 1.18,
         "max_window_codes": 100,
         "look_ahead_codes": 5,
         "prefix_codes": 15,

@@ -47,7 +47,7 @@ class Capture(Protocol):
     """Makes computations on tensors that stay where they are repeatable at less cost."""
 
     def __call__(self, compute: Compute) -> Compute:
-        """The computation, to be repeated."""
+        """The computation, to be repeated; itself where it is not captured."""
 
     def forget(self) -> None:
         """Hear that all that was captured has been given up."""

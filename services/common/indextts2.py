@@ -80,5 +80,9 @@ def longest_window(
         num_codes: Codes whose frames a window of a policy sees: they last longer in slow speech.
         num_frames: Frames that it sees besides, whatever the speed.
     """
-    per_code = FRAMES_PER_CODE * MAX_DURATION_FACTOR
-    return max(math.ceil(num_codes(policy) * per_code) + num_frames(policy) for policy in streaming_policies(config))
+    return max(slowest_frames(num_codes(policy)) + num_frames(policy) for policy in streaming_policies(config))
+
+
+def slowest_frames(num_codes: int) -> int:
+    """Frames of so many codes when speech is as slow as can be."""
+    return math.ceil(num_codes * FRAMES_PER_CODE * MAX_DURATION_FACTOR)

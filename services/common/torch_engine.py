@@ -32,12 +32,17 @@ class TorchEngine:
     Half precision is autocast: weights stay float32, matrix products and convolutions run in the short type, sums
     and norms in float32. The features of a voice are always computed in float32: that is done once, and an
     error in them would stay for good.
+
+    Args:
+        engine: What computes.
+        savers: The stage's own settings that take less memory, for messages.
     """
 
-    def __init__(self, engine: FreeingEngine) -> None:
+    def __init__(self, engine: FreeingEngine, savers: Sequence[str] = ()) -> None:
         self.spec = engine.spec
         self.batch_limit = engine.batch_limit
         self._engine = engine
+        self._savers = savers
         self._device = engine.device
         self._dtype: torch.dtype = getattr(torch, engine.spec.device.dtype)
         self._is_memory_wanted = threading.Event()
@@ -75,7 +80,7 @@ class TorchEngine:
         return made
 
     def warm_up(self) -> None:
-        with self._numbers(), torch_runtime.enough_memory(self.spec.stage, self._device, "warm up"):
+        with self._numbers(), torch_runtime.enough_memory(self.spec.stage, self._device, "warm up", self._savers):
             self._engine.warm_up()
 
     def free_memory(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from services.common import devices
 from services.common.checkpoint import CheckpointError
 from services.common.stage.settings import StageSettings
-from services.common.stage.slots import LESS_MEMORY, MEBIBYTE, Demand, slots_that_fit
+from services.common.stage.slots import MEBIBYTE, Demand, less_memory, slots_that_fit
 from services.common.stage.spec import DeviceInfo
 
 _SHARE_OF_BLOCKS = 16
@@ -53,7 +53,7 @@ def fitting_slots(settings: StageSettings, device: torch.device, *, stage: str, 
     """Return how many slots the settings and the memory limit allow, once the weights are loaded.
 
     Args:
-        settings: With `slots` and `gpu_memory_mb`.
+        settings: With `slots`, `gpu_memory_mb` and `memory_savers`.
         device: Where the weights are.
         stage: The stage's name.
         demand: What the stage takes beside its weights.
@@ -69,17 +69,20 @@ def fitting_slots(settings: StageSettings, device: torch.device, *, stage: str, 
         return parts | {"blocks": sum(parts.values()) // _SHARE_OF_BLOCKS}
 
     limit = settings.gpu_memory_mb * MEBIBYTE if is_cuda else 0
-    return slots_that_fit(settings.slots, stage=stage, limit_bytes=limit, demand=with_weights)
+    return slots_that_fit(
+        settings.slots, stage=stage, limit_bytes=limit, demand=with_weights, savers=settings.memory_savers
+    )
 
 
 @contextmanager
-def enough_memory(stage: str, device: torch.device, purpose: str) -> Iterator[None]:
+def enough_memory(stage: str, device: torch.device, purpose: str, savers: Sequence[str] = ()) -> Iterator[None]:
     """Turn a failed allocation at the start into an error that says what there is, what is wanted and what to lower.
 
     Args:
         stage: The stage's name, for the message.
         device: Where it computes.
         purpose: What the memory is for, as in "to warm up".
+        savers: The stage's own settings that take less.
 
     Raises:
         CheckpointError: There was not enough.
@@ -91,7 +94,7 @@ def enough_memory(stage: str, device: torch.device, purpose: str) -> Iterator[No
         more = f" and needs {wanted[1]} more" if wanted else ""
         raise CheckpointError(
             f"the {stage} worker has not the memory on {device} to {purpose}: it {_memory_there(device)}{more}; "
-            f"raise gpu_memory_mb where it is the limit, free the device of others, or choose {LESS_MEMORY}"
+            f"raise gpu_memory_mb where it is the limit, free the device of others, or choose {less_memory(savers)}"
         ) from None
 
 

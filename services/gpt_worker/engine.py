@@ -67,6 +67,7 @@ class GptEngine:
         spec: What the stage says of itself.
         classifier: There where the spec lists its step.
         prefix_cache_bytes: Memory for the conditioning of the voices that were used last.
+        max_batch_size: Sessions that share a step at most; None for all slots.
     """
 
     def __init__(
@@ -76,13 +77,19 @@ class GptEngine:
         classifier: EmotionClassifier | None = None,
         *,
         prefix_cache_bytes: int = 0,
+        max_batch_size: int | None = None,
     ) -> None:
         self._stage = stage
         self._classifier = classifier
         self._model = stage.voice
         self.spec = spec
         dimensions = self._model.dimensions
-        self._decoder = new_decoder(self._model, rows=spec.slots, max_length=slot_positions(dimensions))
+        self._decoder = new_decoder(
+            self._model,
+            rows=spec.slots,
+            max_length=slot_positions(dimensions),
+            max_batch_size=max_batch_size,
+        )
         self._cache = self._decoder.cache
         self._prefixes = Prefixes(stage, max_bytes=prefix_cache_bytes)
         # The start token has a score too, but no sound.
@@ -348,7 +355,7 @@ def load_engine(settings: GptWorkerSettings) -> GptEngine:
             has not the memory.
     """
     device = torch_runtime.prepare(settings)
-    with torch_runtime.enough_memory("gpt", device, "load"):
+    with torch_runtime.enough_memory("gpt", device, "load", settings.memory_savers):
         return _load_engine(settings, device)
 
 
@@ -369,6 +376,6 @@ def _load_engine(settings: GptWorkerSettings, device: torch.device) -> GptEngine
         device=torch_runtime.describe_device(device, dtype),
         has_emotion_text=classifier is not None,
     )
-    engine = GptEngine(stage, spec, classifier, prefix_cache_bytes=cache_bytes)
+    engine = GptEngine(stage, spec, classifier, prefix_cache_bytes=cache_bytes, max_batch_size=settings.max_batch_size)
     logger.info("key_value_memory", slots=spec.slots, bytes_per_slot=engine.bytes_per_slot, dtype=dtype)
     return engine

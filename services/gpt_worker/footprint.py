@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from services.common.stage.slots import Demand
-from services.gpt_worker.model.decoding import BATCH_BUCKETS, LENGTH_BUCKET, BatchDecoder
+from services.gpt_worker.model.decoding import BATCH_BUCKETS, LENGTH_BUCKET, BatchDecoder, rows_bucket
 from services.gpt_worker.model.dimensions import GptDimensions
 from services.gpt_worker.model.kv_cache import bucketed
 from services.gpt_worker.model.loading import PROMPT_SECONDS, GptStageModel
@@ -88,7 +88,7 @@ def demand(stage: GptStageModel, *, max_batch_size: int, prefix_cache_bytes: int
     voices = voice_bytes(stage)
 
     def of(slots: int) -> dict[str, int]:
-        rows = next((size for size in BATCH_BUCKETS if size >= min(slots, max_batch_size)), BATCH_BUCKETS[-1])
+        rows = rows_bucket(min(slots, max_batch_size))
         return {
             # One row more: those that fill a batch up go there.
             "slots": slots * each + slot_bytes(dimensions, dtype),

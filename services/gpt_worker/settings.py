@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -13,6 +15,8 @@ class GptWorkerSettings(StageSettings):
     """The gpt worker: text tokens to codes and latents."""
 
     model_config = SettingsConfigDict(env_prefix="TTS_GPT_", frozen=True)
+
+    memory_savers: ClassVar[tuple[str, ...]] = ("a smaller prefix_cache_mb", "voice_encoders cpu", "dtype fp16")
 
     voice_encoders: Runtime[VoiceEncoders] = "device"
     """Where the networks live that only a new voice needs, at full size 2 GB: device keeps them with the others, cpu

@@ -18,7 +18,7 @@ def main() -> int:
         from services.common.torch_engine import TorchEngine
         from services.s2mel_worker.engine import load_engine
 
-        return TorchEngine(load_engine(settings))
+        return TorchEngine(load_engine(settings), settings.memory_savers)
 
     return run_worker("s2mel", settings, load_engine)
 

@@ -207,7 +207,7 @@ def load_engine(settings: S2MelWorkerSettings) -> S2MelEngine:
             has not the memory.
     """
     device = torch_runtime.prepare(settings)
-    with torch_runtime.enough_memory("s2mel", device, "load"):
+    with torch_runtime.enough_memory("s2mel", device, "load", settings.memory_savers):
         return _load_engine(settings, device)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -13,6 +15,8 @@ class S2MelWorkerSettings(StageSettings):
     """The s2mel worker: codes to mel frames."""
 
     model_config = SettingsConfigDict(env_prefix="TTS_S2MEL_", frozen=True)
+
+    memory_savers: ClassVar[tuple[str, ...]] = ("voice_encoders cpu", "dtype fp16")
 
     voice_encoders: Runtime[VoiceEncoders] = "device"
     """Where the networks live that only a new voice needs: device keeps them with the others, cpu computes voices

@@ -147,10 +147,16 @@ class VocoderEngine:
         first, stop = state.next_frame, self._next_stop(session, state, mel)
         assert stop is not None
         piece = self._piece_stop(session, first, stop)
-        look_ahead = session.policy.vocoder_look_ahead_frames if piece == stop else INNER_LOOK_AHEAD
         start = max(mel.start, context_start(first, session.policy.vocoder_context_frames))
-        frames = np.asarray(mel.items("mel", start, min(mel.stop, piece + look_ahead)))
+        frames = np.asarray(mel.items("mel", start, self._context_stop(session, mel, piece, stop)))
         return Window(frames, first - start, max(first, piece) - start)
+
+    def _context_stop(self, session: Session, mel: SegmentInput, piece: int, stop: int) -> int:
+        """Where the frames behind a piece end; inside its window they never reach beyond that, whatever has arrived."""
+        look_ahead = session.policy.vocoder_look_ahead_frames
+        if piece == stop:
+            return min(mel.stop, stop + look_ahead)
+        return min(stop, piece + max(look_ahead, INNER_LOOK_AHEAD))
 
     def _piece_stop(self, session: Session, first: int, stop: int) -> int:
         return stop if session.policy.is_whole else piece_stop(first, stop)

@@ -14,6 +14,7 @@ from services.common.reasons import Reason
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import VoiceMode
 from services.gpt_worker.engine import GptEngine, load_engine
+from services.gpt_worker.model.decoding import BatchDecoder
 from services.gpt_worker.model.kv_cache import KeyValueCache
 from services.gpt_worker.settings import GptWorkerSettings
 from tests.system.conftest import MODEL_DIR
@@ -208,6 +209,13 @@ def test_one_search_a_step(engine: GptEngine, voice: Tensors) -> None:
         engine.close(each)
 
     assert given == [[beams[0]], [beams[1]]]
+
+
+def test_steps_are_prepared_for_as_many_as_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gpt_worker.engine.new_decoder", BatchDecoder)
+    settings = GptWorkerSettings(model_dir=MODEL_DIR, slots=16, max_batch_size=2)
+
+    assert load_engine(settings).batch_limit == 2
 
 
 def test_memory_is_given_up_in_the_middle_of_a_segment_without_a_trace(voice: Tensors) -> None:

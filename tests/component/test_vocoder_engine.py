@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.arrays import Array
+from services.common.checkpoint import load_config
 from services.common.errors import InvalidRequestError
+from services.common.indextts2 import slowest_frames, streaming_policies
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, ResumePoint, Session
 from services.vocoder_worker.engine import VocoderEngine, load_engine
-from services.vocoder_worker.model.stream import LONGEST_PIECE, piece_stop
+from services.vocoder_worker.model.footprint import longest_call
+from services.vocoder_worker.model.stream import LONGEST_PIECE, Vocoder, Window, piece_stop
 from services.vocoder_worker.settings import VocoderWorkerSettings
 from tests.system.conftest import MODEL_DIR
 
@@ -50,8 +55,8 @@ def vocode(
     engine.open(session)
     chunks: list[Chunk] = []
     for first, stop in pairwise(borders):
-        engine.push(session, Chunk(0, first, {"mel": mel[first:stop]}, is_segment_end=stop == NUM_FRAMES))
-        while (not is_together or stop == NUM_FRAMES) and engine.is_ready(session):
+        engine.push(session, Chunk(0, first, {"mel": mel[first:stop]}, is_segment_end=stop == borders[-1]))
+        while (not is_together or stop == borders[-1]) and engine.is_ready(session):
             [(_, output)] = engine.step([session])
             assert isinstance(output, Chunk)
             chunks.append(output)
@@ -174,6 +179,33 @@ def test_a_long_window_is_made_in_pieces_that_are_heard_nowhere(
         rest, rest_starts = vocode(engine, mel, policy=policy, resume=resume, borders=(first, NUM_FRAMES))
         assert rest_starts == starts[resumed_at:]
         assert np.array_equal(rest, pcm[starts[resumed_at] :])
+
+
+@pytest.mark.parametrize("size", [1, 6, 100, 1000])
+def test_no_call_is_longer_than_what_memory_is_counted_for(
+    engine: VocoderEngine, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the slowest speech, with the last window longer by its look-ahead."""
+    calls: list[int] = []
+
+    def noting(vocoder: Vocoder, windows: Sequence[Window]) -> list[Array]:
+        calls.extend(len(window.mel) for window in windows)
+        return [np.zeros((window.stop - window.first) * HOP, np.int16) for window in windows]
+
+    monkeypatch.setattr("services.vocoder_worker.engine.vocode", noting)
+    config = load_config(Path(MODEL_DIR))
+    for name, policy in config.triptych.policies.items():
+        only = config.triptych.model_copy(
+            update={"policies": {name: policy.model_copy(update={"max_window_codes": size})}}
+        )
+        limited = config.model_copy(update={"triptych": only})
+        [streamed] = streaming_policies(limited)
+        window = slowest_frames(size)
+        borders = (0, window, 2 * window, 3 * window + slowest_frames(streamed.look_ahead_codes))
+        still = np.zeros((borders[-1], engine.spec.takes.mel_bins), np.float32)
+        calls.clear()
+        vocode(engine, still, policy=streamed, borders=borders)
+        assert max(calls) <= longest_call(limited), name
 
 
 @given(st.integers(0, 10_000), st.integers(1, 2000))

@@ -19,6 +19,7 @@ class Listener:
         begin with. A listener who had to wait goes on from where the sound stopped."""
         self.output_seconds = 0.0
         """How long the steps took that what came out last was made in."""
+        self.last_step_seconds = 0.0
         self._step_seconds = 0.0
         self._windows = windows
         self._left: Iterator[int] = iter(())
@@ -27,6 +28,7 @@ class Listener:
 
     def note_step(self, seconds: float) -> None:
         """A step for this session took so long."""
+        self.last_step_seconds = seconds
         self._step_seconds += seconds
 
     def note_output(self, seconds: float, now: float, *, start: int = 0, stop: int = 0, is_end: bool = False) -> None:
@@ -40,6 +42,10 @@ class Listener:
         self.output_seconds, self._step_seconds = self._step_seconds, 0.0
         begins = now if self.plays_until is None else max(self.plays_until, now)
         self.plays_until, self._held_seconds = begins + self._held_seconds, 0.0
+
+    def drop_held(self) -> None:
+        """What was held will not be heard: its segment is cancelled."""
+        self._held_seconds, self._enough = 0.0, 0
 
     def _completes_window(self, start: int, stop: int) -> bool:
         if self._windows is None:

@@ -97,6 +97,7 @@ class StageLoop:
         def cancel() -> None:
             last = self.engine.cancel_segment(session, segment)
             if last is not None:
+                session.listener.drop_held()
                 self._event_loop.call_soon_threadsafe(session.outbox.put_nowait, last)
 
         self._submit(session, cancel)
@@ -201,6 +202,8 @@ class StageLoop:
         ready = [session for session in working if session.credit > 0 and self.engine.is_ready(session)]
         is_going = any(session in self._last_batch for session in ready)
         now = time.monotonic()
+        for session in ready:
+            session.ready_since = session.ready_since or now
         if self._window.holds(num_ready=len(ready), num_open=len(working), now=now, is_going=is_going):
             return []
         return scheduler.pick(ready, max_batch_size=self._batch_size, now=now)
@@ -235,7 +238,7 @@ class StageLoop:
     def _note(self, session: Session, chunk: Chunk, now: float) -> None:
         session.credit -= 1
         session.stats.items += chunk.length
-        if chunk.length:
+        if chunk.length or chunk.is_segment_end:
             seconds, stop = self.engine.spec.gives.seconds(chunk.length), chunk.start + chunk.length
             session.listener.note_output(seconds, now, start=chunk.start, stop=stop, is_end=chunk.is_segment_end)
 

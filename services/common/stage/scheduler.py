@@ -15,8 +15,12 @@ OUTPUTS_AHEAD = 4.0
 """A listener needs the next output when as many times the steps of the last ones are left: it may be longer, another
 that cannot be interrupted may be under way, and the stages behind take their time too."""
 
-FIRST_PATIENCE_SECONDS = 0.3
+FIRST_PATIENCE_SECONDS = 0.5
 """How long first outputs wait for listeners who would run dry."""
+
+SLOW_PAUSE = 4.0
+"""Steps of its own that a session waits for at most, if it gives nothing for long: a share of about a seventh, under
+any load."""
 
 _DUE, _FIRST, _OTHERS = range(3)
 
@@ -44,15 +48,18 @@ def rank(session: Session, now: float, needed_seconds: float = 0.0) -> tuple[flo
     Higher priority first. Then, in this order: those whose listeners run dry within `needed_seconds`, the time that an
     output takes to make and to pass on, and those who have waited for the first for long; sessions that have not given
     enough to begin with, as they opened; and the others, the least playback lead first. One that gives nothing before
-    its segment is done takes turns with the last of these: it would hold up everybody. Where these are equal, the
-    earlier deadline, then who was served longest ago, then who was served least: those of one batch have equal leads.
-    Borders and numbers never depend on this; it only decides who waits.
+    its segment is done would hold up everybody: it is one of these others, and due when it has waited for as long as
+    several of its steps. Where these are equal, the earlier deadline, then who was served longest ago, then who was
+    served least: those of one batch have equal leads. Borders and numbers never depend on this; it only decides who
+    waits.
     """
     runs_dry = session.listener.plays_until
     if session.is_slow_to_begin:
-        standing = (_OTHERS, session.last_served if runs_dry is None else runs_dry)
+        waits_until = session.last_served + SLOW_PAUSE * session.listener.last_step_seconds
+        runs_dry = session.last_served if runs_dry is None else runs_dry
+        standing = (_DUE, waits_until) if waits_until <= now else (_OTHERS, runs_dry)
     elif runs_dry is None:
-        patience_ends = session.opened + FIRST_PATIENCE_SECONDS
+        patience_ends = (now if session.ready_since is None else session.ready_since) + FIRST_PATIENCE_SECONDS
         standing = (_DUE, patience_ends) if patience_ends <= now else (_FIRST, session.opened)
     else:
         standing = (_DUE if runs_dry - needed_seconds <= now else _OTHERS, runs_dry)

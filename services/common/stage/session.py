@@ -96,6 +96,8 @@ class Session:
     """An error is on its way to the caller; nothing more is done for this session."""
     is_closed: bool = False
     opened: float = field(default_factory=time.monotonic)
+    ready_since: float | None = None
+    """When the engine first had work for it."""
     last_served: float = field(default_factory=time.monotonic)
     is_beginning: bool = False
     """Said by the engine: of all sessions that begin, a step takes in a piece of one alone."""
@@ -103,8 +105,9 @@ class Session:
 
     @property
     def is_slow_to_begin(self) -> bool:
-        """Whether many steps come before its first output: a whole segment's, or those that another worker did."""
-        return self.policy.is_whole or bool(self.params.get("compat")) or self.resume is not None
+        """Whether many steps come before its next output: a whole segment's, or first those that another worker did."""
+        is_replaying = self.resume is not None and self.listener.plays_until is None
+        return self.policy.is_whole or bool(self.params.get("compat")) or is_replaying
 
     @property
     def is_late(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -18,6 +18,9 @@ Device = Annotated[str, AfterValidator(checked_device)]
 
 class StageSettings(ServiceSettings):
     """Each worker adds its own environment prefix and default ports."""
+
+    memory_savers: ClassVar[tuple[str, ...]] = ()
+    """What a stage takes less GPU memory with, besides fewer slots and smaller batches, as messages say it."""
 
     model_dir: Model[Path] = Path("models/mini")
     """Checkpoint directory in the official layout; the embedded small one unless set."""

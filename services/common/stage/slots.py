@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -12,14 +12,23 @@ logger = structlog.get_logger(__name__)
 
 MEBIBYTE = 2**20
 
-LESS_MEMORY = "fewer slots, a smaller max_batch_size, smaller caches, voice_encoders cpu or dtype fp16"
-"""What a worker may be set to that takes too much."""
+_SAVERS = ("fewer slots", "a smaller max_batch_size")
+"""What every stage may be set to that takes too much."""
 
 Demand = Callable[[int], Mapping[str, int]]
 """What a worker with so many slots takes on its device at the most, in bytes by what for. Grows with the slots."""
 
 
-def slots_that_fit(wanted: int, *, stage: str, limit_bytes: int, demand: Demand) -> int:
+def less_memory(savers: Sequence[str]) -> str:
+    """What a worker may be set to that takes too much, for messages.
+
+    Args:
+        savers: The stage's own settings, `StageSettings.memory_savers`.
+    """
+    return _one_of([*_SAVERS, *savers])
+
+
+def slots_that_fit(wanted: int, *, stage: str, limit_bytes: int, demand: Demand, savers: Sequence[str] = ()) -> int:
     """Return the number of slots, and say in the log what each part takes.
 
     Args:
@@ -27,6 +36,7 @@ def slots_that_fit(wanted: int, *, stage: str, limit_bytes: int, demand: Demand)
         stage: The stage's name, for messages.
         limit_bytes: What the process may take on its device; 0 is no limit.
         demand: What it takes.
+        savers: The stage's own settings that make that less; one slot needs what it needs, however many are set.
 
     Raises:
         CheckpointError: Not one slot fits.
@@ -34,9 +44,10 @@ def slots_that_fit(wanted: int, *, stage: str, limit_bytes: int, demand: Demand)
     fitting = wanted if not limit_bytes else _most_that_fit(wanted, limit_bytes, demand)
     if not fitting:
         parts = demand(1)
+        other = f", or choose {_one_of(savers)}" if savers else ""
         raise CheckpointError(
             f"gpu_memory_mb is {_mebibytes(limit_bytes)}, but the {stage} worker with one slot needs "
-            f"{_mebibytes(sum(parts.values()))}: {_told(parts)}; raise it, or choose {LESS_MEMORY}"
+            f"{_mebibytes(sum(parts.values()))}: {_told(parts)}; raise it{other}"
         )
     parts = demand(fitting)
     logger.info(
@@ -59,6 +70,11 @@ def _most_that_fit(wanted: int, limit_bytes: int, demand: Demand) -> int:
 
 def _told(parts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {_mebibytes(size)}" for name, size in parts.items())
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _mebibytes(size: int) -> int:

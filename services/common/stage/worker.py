@@ -22,7 +22,7 @@ from services.common.stage.engine import Engine
 from services.common.stage.loop import StageLoop
 from services.common.stage.servicer import StageServicer
 from services.common.stage.settings import StageSettings
-from services.common.stage.slots import LESS_MEMORY
+from services.common.stage.slots import less_memory
 
 logger = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ def run_worker(stage: str, settings: StageSettings, load_engine: Callable[[], En
 
 async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], Engine]) -> None:
     board = HealthBoard()
-    engine = await asyncio.to_thread(_load_and_warm, load_engine)
+    engine = await asyncio.to_thread(_load_and_warm, settings, load_engine)
     loop = StageLoop(
         engine,
         max_batch_size=settings.max_batch_size,
@@ -101,12 +101,13 @@ async def _serve(stage: str, settings: StageSettings, load_engine: Callable[[], 
         await asyncio.gather(running, return_exceptions=True)
 
 
-def _load_and_warm(load_engine: Callable[[], Engine]) -> Engine:
+def _load_and_warm(settings: StageSettings, load_engine: Callable[[], Engine]) -> Engine:
     engine = load_engine()
     try:
         engine.warm_up()
     except OverloadedError as error:
         raise CheckpointError(
-            f"cannot warm up: {error.message}; raise gpu_memory_mb where it is the limit, or choose {LESS_MEMORY}"
+            f"cannot warm up: {error.message}; raise gpu_memory_mb where it is the limit, or choose "
+            f"{less_memory(settings.memory_savers)}"
         ) from error
     return engine

@@ -24,6 +24,11 @@ LENGTH_BUCKET = 256
 """Positions that a step reads are a multiple of this: few graphs, against few positions behind the mask."""
 
 
+def rows_bucket(rows: int) -> int:
+    """Rows of the step that is computed for so many; the largest one where they are more."""
+    return next((size for size in BATCH_BUCKETS if size >= rows), BATCH_BUCKETS[-1])
+
+
 Step = Callable[[Tensor], Tensor]
 """Takes what `UnifiedVoice.decode_rows` takes, on the host; gives what that gives, until the next call."""
 
@@ -97,12 +102,27 @@ class BatchDecoder:
     """All rows in one pass of fixed shape, captured as a CUDA graph for each number of rows and of positions.
 
     Rows that fill a batch up go to a row of the cache that belongs to no segment.
+
+    Args:
+        model: The network.
+        rows: Segments that can be in work at once.
+        max_length: Positions of the longest of them.
+        max_batch_size: Rows that share a step at most, and are prepared for; None for all.
+        capture: What steps are repeated with.
     """
 
     prefill_positions = 128
 
-    def __init__(self, model: UnifiedVoice, *, rows: int, max_length: int, capture: Capture | None = None) -> None:
-        self.batch_limit = next((size for size in BATCH_BUCKETS if size >= rows), BATCH_BUCKETS[-1])
+    def __init__(
+        self,
+        model: UnifiedVoice,
+        *,
+        rows: int,
+        max_length: int,
+        max_batch_size: int | None = None,
+        capture: Capture | None = None,
+    ) -> None:
+        self.batch_limit = rows_bucket(min(rows, max_batch_size or rows))
         self.cache = model.gpt.new_cache(rows + 1, bucketed(max_length, LENGTH_BUCKET))
         self._model = model
         self._device = self.cache.store.device
@@ -157,7 +177,8 @@ class BatchDecoder:
         return step
 
 
-def new_decoder(model: UnifiedVoice, *, rows: int, max_length: int) -> Decoder:
+def new_decoder(model: UnifiedVoice, *, rows: int, max_length: int, max_batch_size: int | None = None) -> Decoder:
     """The decoder for the device that the model is on."""
-    is_cpu = model.mel_head.weight.device.type == "cpu"
-    return (RowDecoder if is_cpu else BatchDecoder)(model, rows=rows, max_length=max_length)
+    if model.mel_head.weight.device.type == "cpu":
+        return RowDecoder(model, rows=rows, max_length=max_length)
+    return BatchDecoder(model, rows=rows, max_length=max_length, max_batch_size=max_batch_size)

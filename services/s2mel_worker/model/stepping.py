@@ -102,10 +102,18 @@ class Batched:
 
     def _give_up_plans(self) -> None:
         """Those that were used longest ago, but never the last one."""
+        num_graphs = self._num_graphs
         taken = sum(plan.num_bytes for plan in self._plans.values())
         while len(self._plans) > 1 and (len(self._plans) > MAX_PLANS or taken > self._max_plan_bytes):
             _, oldest = self._plans.popitem(last=False)
             taken -= oldest.num_bytes
+        if num_graphs and not self._num_graphs:
+            # Torch refuses to capture into a pool whose graphs are all gone.
+            self._capture.forget()
+
+    @property
+    def _num_graphs(self) -> int:
+        return sum(plan.is_captured for plan in self._plans.values())
 
 
 class _Plan:
@@ -130,16 +138,27 @@ class _Plan:
         self.num_bytes = sum(tensor.nbytes for tensor in held) + self._frames.num_bytes + made_bytes
         """What it reads, and what comes of it."""
         self._repeat: Compute | None = None
+        """Stays None where the computation could not be captured."""
         self._num_uses = 0
+
+    @property
+    def is_captured(self) -> bool:
+        return self._repeat is not None
 
     def velocities(self, renders: list[Trajectory]) -> Tensor:
         """(halves, rows, S, M), valid until the next call."""
         self._load(renders)
         self._num_uses += 1
-        if self._repeat is None and self._num_uses > 1:
-            # Not at once: a shape that comes once is not worth it.
-            self._repeat = self._capture(self._compute)
+        if self._num_uses == 2:
+            # Not at once: a shape that comes once is not worth it. And not again: there was no memory for it.
+            self._repeat = self._captured()
         return self._repeat() if self._repeat else self._compute()
+
+    def _captured(self) -> Compute | None:
+        compute = self._compute
+        repeat = self._capture(compute)
+        # Kept here, the plan's own method would be a cycle: its tensors would outlive a plan that is given up.
+        return None if repeat is compute else repeat
 
     def _compute(self) -> Tensor:
         return self._network(self._x, self._condition, self._modulation, self._frames, is_guided=self._is_guided)

@@ -6,10 +6,12 @@ import json
 from dataclasses import dataclass
 
 from services.common.checkpoint import CheckpointConfig, CheckpointFiles
-from services.common.indextts2 import longest_window
+from services.common.indextts2 import slowest_frames, streaming_policies
+from services.common.stage.policy import Policy
 from services.common.stage.slots import Demand
 from services.vocoder_worker.model.calls import CAPACITY
 from services.vocoder_worker.model.provider import GPU_BATCH
+from services.vocoder_worker.model.stream import INNER_LOOK_AHEAD, LONGEST_PIECE
 
 _FLOAT_BYTES = 4
 
@@ -20,11 +22,11 @@ and what a convolution takes as working space."""
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes, of a window's frames each."""
+    """Bytes; those per frame are of a piece of a window with its context."""
 
     weight_bytes: int
     bytes_per_frame: int
-    """While the window is computed: the widest stage's channels times its samples per frame, 12 times."""
+    """While the piece is computed: the widest stage's channels times its samples per frame, 12 times."""
     bound_bytes_per_frame: int
     """In the buffers that are kept for a shape: mel and samples."""
 
@@ -47,27 +49,28 @@ def footprint(files: CheckpointFiles) -> Footprint:
 
 
 def longest_call(config: CheckpointConfig) -> int:
-    """Frames of the longest window of all streaming policies, its context included; whole renders are longer.
-
-    A segment's last window takes in the codes that would have been its look-ahead.
-    """
-    return longest_window(
-        config,
-        num_codes=lambda policy: policy.max_window_codes + policy.look_ahead_codes,
-        num_frames=lambda policy: policy.vocoder_context_frames + policy.vocoder_look_ahead_frames,
+    """Frames of the longest piece of all streaming policies, its context included; whole renders are longer."""
+    return max(
+        policy.vocoder_context_frames + _longest_piece(policy) + max(policy.vocoder_look_ahead_frames, INNER_LOOK_AHEAD)
+        for policy in streaming_policies(config)
     )
 
 
 def demand(files: CheckpointFiles, config: CheckpointConfig, *, max_batch_size: int) -> Demand:
-    """What the process takes; a call computes as many windows as share a step, and leaves buffers of its shape."""
+    """What the process takes; a call computes as many pieces as share a step, and leaves buffers of its shape."""
     costs, frames = footprint(files), longest_call(config)
 
     def of(slots: int) -> dict[str, int]:
-        windows = min(slots, max_batch_size, GPU_BATCH)
+        pieces = min(slots, max_batch_size, GPU_BATCH)
         return {
             "weights": costs.weight_bytes,
-            "steps": windows * frames * costs.bytes_per_frame,
-            "buffers": CAPACITY * windows * frames * costs.bound_bytes_per_frame,
+            "steps": pieces * frames * costs.bytes_per_frame,
+            "buffers": CAPACITY * pieces * frames * costs.bound_bytes_per_frame,
         }
 
     return of
+
+
+def _longest_piece(policy: Policy) -> int:
+    """A segment's last window takes in the codes that would have been its look-ahead."""
+    return min(LONGEST_PIECE, slowest_frames(policy.max_window_codes + policy.look_ahead_codes))

@@ -21,7 +21,8 @@ LONGEST_PIECE = 96
 """Frames that one step makes sound, at most: what another utterance's urgent window waits for a long one."""
 
 INNER_LOOK_AHEAD = 16
-"""Frames behind a piece that is not its window's last: they are there, and with them its samples are the whole's."""
+"""Frames behind a piece that is not its window's last, if the policy asks for no more: they are there anyway, and with
+them the embedded vocoder's samples are those of the whole."""
 
 
 class Vocoder(Protocol):

@@ -106,6 +106,14 @@ def test_a_step_is_prepared_once_for_each_shape(voice: UnifiedVoice, conds: Tens
     assert prepared.count == 3, "three rows take the step for four"
 
 
+def test_no_step_is_prepared_for_more_rows_than_may_share_one(voice: UnifiedVoice) -> None:
+    prepared = Preparing()
+    decoder = BatchDecoder(voice, rows=32, max_length=192, max_batch_size=2, capture=prepared)
+    decoder.warm_up()
+    assert decoder.batch_limit == prepared.count == 2
+    assert len(decoder.cache.lengths) == 33, "all can be in work"
+
+
 def test_rows_go_on_when_what_was_prepared_is_given_up(
     voice: UnifiedVoice, conds: Tensor, alone: list[list[Array]]
 ) -> None:

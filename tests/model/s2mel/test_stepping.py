@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 
 import pytest
 import torch
@@ -21,18 +23,40 @@ AS_IT_IS: Capture = GraphCapture(torch.device("cpu"))
 
 
 class Capturing:
-    """Notes what it is given, and repeats it as it is."""
+    """Notes what it is given, and repeats it as it is: as what could not be captured, unless told otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_capturing: bool = False) -> None:
+        self._is_capturing = is_capturing
         self.captured: list[Compute] = []
         self.times_forgotten = 0
 
     def __call__(self, compute: Compute) -> Compute:
         self.captured.append(compute)
-        return compute
+        return partial(compute) if self._is_capturing else compute
 
     def forget(self) -> None:
         self.times_forgotten += 1
+
+
+class Pools:
+    """Captures as torch does: into a pool that it knows and that no graph holds any more it refuses to."""
+
+    def __init__(self) -> None:
+        self._graphs: dict[int, weakref.WeakSet[object]] = {}
+
+    def __call__(self, compute: Compute, device: torch.device, pool: int) -> Compute:
+        if pool in self._graphs and not self._graphs[pool]:
+            raise RuntimeError("use_count > 0 INTERNAL ASSERT FAILED")
+        # As a graph, it does not keep alive what it was made from.
+        step = weakref.WeakMethod(compute)
+
+        def replay() -> torch.Tensor:
+            held = step()
+            assert held is not None
+            return held()
+
+        self._graphs.setdefault(pool, weakref.WeakSet()).add(replay)
+        return replay
 
 
 def start(
@@ -128,6 +152,46 @@ def test_shapes_are_kept_as_far_as_their_memory_allows(stage: S2MelStageModel) -
         for length in (20, 40, 80):
             finish(stepper, [start(stage, length, 9, cfg_rate=0.0)])
         assert [plan.num_bytes for plan in stepper._plans.values()] == sizes[-kept:]
+
+
+@pytest.mark.parametrize("limit", [0, None])
+def test_a_shape_is_captured_after_all_captured_ones_were_given_up(
+    stage: S2MelStageModel, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    """The third render's shape gives up the first one's, which alone had a graph, and comes again."""
+    numbers = count(1)
+    monkeypatch.setattr("torch.cuda.graph_pool_handle", lambda: next(numbers))
+    monkeypatch.setattr(stepping, "MAX_PLANS", 2)
+    stepper = Batched(stage.velocity, GraphCapture(torch.device("cuda"), Pools()), max_plan_bytes=limit)
+    finish(stepper, [start(stage, 20, 9, cfg_rate=0.0)])
+    assert [plan.is_captured for plan in stepper._plans.values()] == [True]
+    stepper.advance([start(stage, 40, 9, cfg_rate=0.0)])
+    finish(stepper, [start(stage, 80, 9, cfg_rate=0.0)])
+    finish(stepper, [start(stage, 40, 9, cfg_rate=0.0)])
+    assert all(plan.is_captured for plan in stepper._plans.values())
+
+
+def test_a_pool_is_kept_while_a_graph_holds_it(stage: S2MelStageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepping, "MAX_PLANS", 2)
+    capture = Capturing(is_capturing=True)
+    stepper = Batched(stage.velocity, capture)
+    for length in (20, 40, 80):
+        finish(stepper, [start(stage, length, 9)])
+    assert len(capture.captured) == 3
+    assert not capture.times_forgotten
+
+
+def test_a_shape_that_could_not_be_captured_leaves_nothing_when_it_is_given_up(stage: S2MelStageModel) -> None:
+    """At once: a collector that comes by later is too late for a device that is full."""
+    stepper = Batched(stage.velocity, AS_IT_IS)
+    finish(stepper, [start(stage, 40, 25)])
+    [left] = [weakref.ref(plan) for plan in stepper._plans.values()]
+    gc.disable()
+    try:
+        stepper.free_memory()
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_renders_go_on_when_what_was_captured_is_given_up(stage: S2MelStageModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from bench.choices.flows import Distance
 from bench.quality.material import Speech, Voice
 from bench.stages import s2mel
 from bench.stages.workload import TOY, Workload
-from services.common.stage.engine import Engine
+from services.common.stage.engine import Engine, Output
+from services.common.stage.session import Chunk, Session
 from services.s2mel_worker.model.solver import Solver
 from services.vocoder_worker.engine import load_engine
+from services.vocoder_worker.model.stream import LONGEST_PIECE
 from services.vocoder_worker.settings import VocoderWorkerSettings
 
 LOAD = Workload(codes=12, prompt_frames=20)
@@ -80,6 +83,22 @@ def test_the_vocoder_is_nearer_to_the_whole_render_the_more_frames_it_sees() -> 
     assert len(few.errors) == len(many.errors) == 80 * 256
     assert many.largest <= 1 < few.largest
     assert many.signal_to_error_db > few.signal_to_error_db + 20
+
+
+def test_the_whole_render_is_made_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocoder = load_engine(VocoderWorkerSettings(slots=1, device="cpu"))
+    pieces: list[int] = []
+
+    def counted(sessions: Sequence[Session]) -> list[Output]:
+        found = step(sessions)
+        pieces.extend(len(output.tensors["pcm"]) for _, output in found if isinstance(output, Chunk))
+        return found
+
+    step = vocoder.step
+    monkeypatch.setattr(vocoder, "step", counted)
+    mel = np.full((LONGEST_PIECE + 20, 80), -8, np.float32)
+    next(contexts.differences(vocoder, mel, [(24, 24)]))
+    assert pieces[0] == len(mel) * 256
 
 
 def test_recordings_count_by_their_length() -> None:

@@ -123,6 +123,8 @@ def test_a_device_too_small_to_warm_up_is_an_error_of_the_start_that_says_what_t
     assert "counting worker" in str(refused.value)
     assert "to warm up" in str(refused.value)
     assert refused.value.__suppress_context__, "one error, not a traceback of two"
+    with pytest.raises(CheckpointError, match="a smaller max_batch_size, a smaller cache or dtype fp16$"):
+        TorchEngine(FullDevice(), ("a smaller cache", "dtype fp16")).warm_up()
 
 
 def test_it_says_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,12 @@ def test_what_the_user_has_set_is_left_alone() -> None:
 
 
 @pytest.mark.usefixtures("has_bfloat16")
+def test_one_worker_with_numbers_of_its_own_leaves_all_to_their_settings() -> None:
+    """Two words would be two revisions, and no pipeline."""
+    assert "TTS_GPT_DTYPE" not in shared_settings(GPT, {"TTS_VOCODER_DTYPE": "fp32"})
+
+
+@pytest.mark.usefixtures("has_bfloat16")
 def test_a_worker_with_a_gpu_keeps_its_numbers() -> None:
     assert "TTS_GPT_DTYPE" not in shared_settings(Member("gpt_worker", "gpt_worker", Path("m"), gpu="0"), {})
 
@@ -61,7 +67,7 @@ def test_the_gateway_is_told_nothing() -> None:
 def test_the_stage_that_computes_most_has_a_core_to_itself_where_cores_are_few(
     cores: set[int], placed: dict[str, set[int]]
 ) -> None:
-    assert cores_of(ALONE, cores) == placed
+    assert cores_of(ALONE, cores, {}) == placed
 
 
 @pytest.mark.parametrize(
@@ -70,4 +76,9 @@ def test_the_stage_that_computes_most_has_a_core_to_itself_where_cores_are_few(
     ids=["replicas", "GPUs"],
 )
 def test_no_other_system_is_placed(members: list[Member]) -> None:
-    assert cores_of(members, {0, 1}) == {}
+    assert cores_of(members, {0, 1}, {}) == {}
+
+
+@pytest.mark.parametrize("name", ["TTS_THREADS", "TTS_S2MEL_THREADS"])
+def test_who_sets_threads_is_not_placed(name: str) -> None:
+    assert cores_of(ALONE, {0, 1}, {name: "2"}) == {}

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench import report
+from bench.quality import __main__ as command
 from bench.quality.comparison import WHOLE, Contest, Extent, compare
 from bench.quality.estimates import Estimate
-from bench.quality.figures import figures
+from bench.quality.figures import Asked, figures
 from bench.quality.listening import Opinion
 from bench.quality.material import Speech, Voice
 from bench.quality.plots import draw
@@ -101,6 +102,49 @@ def test_without_judges_their_figures_are_missing_and_the_command_fails_by_name(
     for key in ("wer_streamed", "wer_whole", "similarity_streamed", "mos_streamed"):
         assert f"{key} is missing" in said
     json.dumps(found, allow_nan=False)
+
+
+def test_judges_that_a_flag_switched_off_are_not_missed(stages: Stages, speeches: Iterator[Speech]) -> None:
+    asked = Asked(judges=False)
+    found = figures(rows_of(stages, speeches), {}, BEST, asked)
+
+    assert [failure for failure in report.failures(found) if "missing" in failure] == []
+    assert not found.keys() & {"wer_streamed", "wer_whole", "mos_streamed", "similarity_streamed_to_whole"}
+    assert "seams is 4" in "".join(report.failures(found))
+    assert ["--heard 0" in part for part in asked.left_out] == [True]
+
+
+def test_goals_of_seams_that_a_flag_switched_off_are_not_judged(stages: Stages, speeches: Iterator[Speech]) -> None:
+    asked = Asked(seams=False)
+    found = figures(rows_of(stages, speeches), OPINIONS, BEST, asked)
+
+    assert report.exit_status(found) == 0
+    assert found["seam_ratio_p95"]["value"] == 1
+    assert not {"goal", "met"} & {*found["seam_ratio_p95"], *found["seams"]}
+    assert ["--seams 0" in part for part in asked.left_out] == [True]
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "left_out"), [(["--heard", "0", "--seams", "0"], 0, 2), ([], 1, 0)], ids=["off", "default"]
+)
+def test_the_page_and_the_report_say_the_numbers_and_what_was_left_out(
+    flags: list[str],
+    status: int,
+    left_out: int,
+    stages: Stages,
+    speeches: Iterator[Speech],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(command, "_REPORTS", tmp_path)
+    options = command._parser().parse_args([*flags, "--dtype", "mixed"])
+    found = command._report(rows_of(stages, speeches), {}, BEST, options, "a machine")
+
+    assert report.exit_status(found) == status
+    page = (tmp_path / "bench-quality.md").read_text(encoding="utf-8")
+    written = json.loads((tmp_path / "bench-quality.json").read_text(encoding="utf-8"))
+    assert "Computed in mixed." in page
+    assert (page.count("Left out: "), len(written["left_out"]), written["dtype"]) == (left_out, left_out, "mixed")
 
 
 def test_a_policy_without_seams_has_no_ratio_and_the_command_fails_by_name(

@@ -15,7 +15,7 @@ from services.common.stage.policy import Policy
 
 def test_a_process_without_a_checkpoint_ends_and_says_so(tmp_path: Path) -> None:
     sound = Sound(256, 22050, PreprocessParams())
-    task = SeamTask(tmp_path, tmp_path, 0, 10, Variant("balanced", Policy()), sound)
+    task = SeamTask(tmp_path, tmp_path, 0, 10, Variant("balanced", Policy()), sound, "fp32")
 
     with score_elsewhere(task) as seams, pytest.raises(RuntimeError, match="ended without"):
         seams()

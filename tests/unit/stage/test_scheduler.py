@@ -37,6 +37,7 @@ def session(
     output_seconds: float = 0.0,
 ) -> Session:
     made = Session("u", 0, Policy(), {}, {}, {}, priority=priority, deadline=deadline, opened=opened)
+    made.ready_since = opened
     made.listener.plays_until, made.listener.output_seconds = plays_until, output_seconds
     made.last_served = last_served
     return made
@@ -182,23 +183,59 @@ def test_an_edge_knows_how_long_its_items_last(edge: Edge, seconds: float) -> No
     assert edge.seconds(100) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(
-    "slow",
-    [
-        {"policy": Policy(is_whole=True)},
-        {"params": {"compat": 1.0}},
-        {"resume": ResumePoint(0, 100, {})},
-    ],
-)
-def test_a_session_that_gives_nothing_for_long_takes_turns_with_listeners(slow: dict[str, Any]) -> None:
-    """It would be first at every step of its segment otherwise, and silence the others."""
-    made = session(opened=NOW, last_served=NOW)
+SLOW: list[dict[str, Any]] = [
+    {"policy": Policy(is_whole=True)},
+    {"params": {"compat": 1.0}},
+    {"resume": ResumePoint(0, 100, {})},
+]
+
+
+def slow_session(slow: dict[str, Any], *, opened: float, last_served: float = 0.0) -> Session:
+    made = session(opened=opened, last_served=last_served)
     for name, value in slow.items():
         setattr(made, name, value)
-    dry, ahead, fresh = session(plays_until=NOW - 1), session(plays_until=NOW + 5), session(opened=NOW + 1)
+    return made
+
+
+@pytest.mark.parametrize("slow", SLOW)
+def test_a_session_that_gives_nothing_for_long_takes_turns_with_listeners(slow: dict[str, Any]) -> None:
+    """It would be first at every step of its segment otherwise, and silence the others."""
+    made = slow_session(slow, opened=NOW, last_served=NOW - 0.3)
+    made.listener.note_step(0.1)
+    dry, ahead, fresh = session(plays_until=NOW - 1), session(plays_until=NOW + 5), session(opened=NOW)
     assert pick([ahead, made, dry, fresh], max_batch_size=4, now=NOW) == [dry, fresh, made, ahead]
-    made.last_served = NOW - 2
-    assert pick([ahead, made, fresh], max_batch_size=2, now=NOW) == [fresh, made]
+    assert pick([ahead, made, fresh], max_batch_size=2, now=NOW + 0.15) == [made, fresh], "four of its steps have gone"
+
+
+@pytest.mark.parametrize("slow", SLOW)
+def test_a_session_that_gives_nothing_for_long_has_its_share_under_any_load(slow: dict[str, Any]) -> None:
+    """Listeners who are always about to run dry, and new ones that never end, leave it about a seventh of the steps."""
+    made, now, step_seconds, served = slow_session(slow, opened=NOW, last_served=NOW), NOW, 0.02, 0
+    dry = [session(opened=NOW - index) for index in range(3)]
+    for _ in range(300):
+        fresh = session(opened=now)
+        chosen = pick([made, fresh, *dry], max_batch_size=1, now=now)[0]
+        now += step_seconds
+        chosen.listener.note_step(step_seconds)
+        chosen.last_served = now
+        served += chosen is made
+        if chosen in dry:
+            chosen.listener.note_output(step_seconds, now)
+    assert served >= 300 // 8
+
+
+def test_what_was_resumed_is_like_any_other_once_it_is_heard() -> None:
+    made = slow_session({"resume": ResumePoint(0, 100, {})}, opened=NOW)
+    assert made.is_slow_to_begin
+    made.listener.note_output(0.2, NOW)
+    assert not made.is_slow_to_begin
+
+
+def test_patience_begins_with_the_first_work_not_with_the_opening() -> None:
+    """A stream is opened in all stages before there is any text: it has not waited for this stage yet."""
+    fresh, dry = session(opened=NOW - 10), session(plays_until=NOW - 0.1)
+    fresh.ready_since = NOW
+    assert pick([fresh, dry], max_batch_size=1, now=NOW) == [dry]
 
 
 def test_a_listener_has_something_new_when_a_window_of_codes_is_complete() -> None:
@@ -216,6 +253,13 @@ def test_a_listener_has_something_new_when_a_window_of_codes_is_complete() -> No
     assert made.plays_until == pytest.approx(NOW + 1.3), "the rest of a segment is rendered as it is"
     made.note_output(0.2, NOW, start=0, stop=10)
     assert made.plays_until == pytest.approx(NOW + 1.3), "the next segment begins with a first window again"
+
+    made.drop_held()
+    made.note_output(0.5, NOW, start=0, stop=25)
+    assert made.plays_until == pytest.approx(NOW + 1.8), "codes of a cancelled segment are not heard with the next one"
+    made.note_output(0.1, NOW, start=25, stop=30)
+    made.note_output(0.0, NOW, start=30, stop=30, is_end=True)
+    assert made.plays_until == pytest.approx(NOW + 1.9), "an end without codes settles what was held"
 
 
 @pytest.mark.parametrize("policy", [Policy(is_whole=True), Policy()])

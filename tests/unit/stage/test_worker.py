@@ -98,4 +98,6 @@ def test_a_device_too_small_to_warm_up_is_refused_at_the_start(monkeypatch: pyte
 
     [refused] = [line for line in lines if line["event"] == "checkpoint_refused"]
     assert refused["error"].startswith("cannot warm up: the GPU has no memory left")
-    assert "gpu_memory_mb" in refused["error"]
+    assert refused["error"].endswith(
+        "raise gpu_memory_mb where it is the limit, or choose fewer slots or a smaller max_batch_size"
+    )
