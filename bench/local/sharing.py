@@ -12,8 +12,9 @@ from services.common.devices import has_fast_bfloat16
 NICENESS = {"gpt_worker": 8, "s2mel_worker": 3}
 """How far workers stand back for those behind them; the GPT runs seconds ahead of the listener."""
 
-AHEAD_NICENESS = 19
-"""How far any of them does while all its listeners have enough to hear."""
+AHEAD_NICENESS = {"s2mel_worker": 19, "vocoder_worker": 19}
+"""How much further while all its listeners have enough to hear. Not the GPT: its steps are short and hold Python's lock
+for half of the time, which its event loop would wait for as long as others compute."""
 
 MOST_WORK = "s2mel_worker"
 
@@ -33,7 +34,10 @@ def shared_settings(member: Member, environment: Mapping[str, str] = os.environ)
     """
     if member.module == GATEWAY:
         return {}
-    wanted: dict[str, int | str] = {"NICENESS": NICENESS.get(member.module, 0), "AHEAD_NICENESS": AHEAD_NICENESS}
+    wanted: dict[str, int | str] = {
+        "NICENESS": NICENESS.get(member.module, 0),
+        "AHEAD_NICENESS": AHEAD_NICENESS.get(member.module, 0),
+    }
     has_choice = any(name.startswith("TTS_") and name.endswith("_DTYPE") for name in environment)
     if member.gpu is None and not _GPU_DRIVER.exists() and has_fast_bfloat16() and not has_choice:
         wanted["DTYPE"] = "mixed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,11 @@ _SHARE_OF_BLOCKS = 16
 """Torch takes memory in blocks, of which a part stays empty: one of so many bytes, as an allowance."""
 
 
+PRIMITIVES = 256
+"""Compiled products of bfloat16 that oneDNN keeps, one for each shape, of about half a MiB. A policy's own windows need
+some 200; its default of 1024 fills up with the lengths of last windows, each of which comes once."""
+
+
 def prepare(settings: StageSettings) -> torch.device:
     """Set threads and memory limit of this process and give its device.
 
@@ -25,6 +31,7 @@ def prepare(settings: StageSettings) -> torch.device:
         CheckpointError: The machine has no such device, less memory, or no such arithmetic.
     """
     torch.set_num_threads(settings.threads)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))
     device = choose_device(settings.device)
     limit_memory(device, settings.gpu_memory_mb)
     needs_bfloat16 = device.type == "cuda" and settings.dtype in {"bf16", "mixed"}

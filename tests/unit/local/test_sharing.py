@@ -11,6 +11,7 @@ from bench.local.members import Member, members_of
 from bench.local.sharing import cores_of, shared_settings
 
 GPT = Member("gpt_worker", "gpt_worker", Path("m"))
+S2MEL = Member("s2mel_worker", "s2mel_worker", Path("m"))
 ALONE = members_of([Path("m")], {}, [])
 
 
@@ -21,17 +22,18 @@ def has_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("has_bfloat16")
 def test_a_worker_stands_back_and_computes_in_what_the_cpu_is_fast_at() -> None:
-    assert shared_settings(GPT, {}) == {
-        "TTS_GPT_NICENESS": "8",
-        "TTS_GPT_AHEAD_NICENESS": "19",
-        "TTS_GPT_DTYPE": "mixed",
+    assert shared_settings(S2MEL, {}) == {
+        "TTS_S2MEL_NICENESS": "3",
+        "TTS_S2MEL_AHEAD_NICENESS": "19",
+        "TTS_S2MEL_DTYPE": "mixed",
     }
+    assert shared_settings(GPT, {})["TTS_GPT_AHEAD_NICENESS"] == "0"
 
 
 @pytest.mark.usefixtures("has_bfloat16")
 def test_what_the_user_has_set_is_left_alone() -> None:
-    mine = {"TTS_DTYPE": "fp32", "TTS_GPT_NICENESS": "0"}
-    assert shared_settings(GPT, mine) == {"TTS_GPT_AHEAD_NICENESS": "19"}
+    mine = {"TTS_DTYPE": "fp32", "TTS_S2MEL_NICENESS": "0"}
+    assert shared_settings(S2MEL, mine) == {"TTS_S2MEL_AHEAD_NICENESS": "19"}
 
 
 @pytest.mark.usefixtures("has_bfloat16")
