@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 import time
-from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -133,7 +132,7 @@ class LocalSystem:
     @property
     def _all_variables(self) -> dict[str, str]:
         """What the user sets for any of the processes."""
-        return dict(ChainMap({}, *map(dict, self._environment.values()), dict(os.environ)))
+        return {name: value for given in (os.environ, *self._environment.values()) for name, value in given.items()}
 
     def _process(self, member: Member, address: str, variables: dict[str, str]) -> ServiceProcess:
         host, port = address.rpartition(":")[0], variables[f"{member.prefix}METRICS_PORT"]

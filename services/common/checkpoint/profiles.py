@@ -10,9 +10,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from services.common.checkpoint.section import Section
-from services.common.stage.policy import POLICY_RANGES
+from services.common.stage.policy import POLICY_RANGES, Policy
 
 Params = dict[str, float]
+
+_UNSET = Policy()
 
 
 def _in_range(value: float, info: ValidationInfo) -> float:
@@ -26,16 +28,16 @@ def _in_range(value: float, info: ValidationInfo) -> float:
 class StreamingPolicy(Section):
     """The numbers that shape streaming; codes are 1/50 s, frames 256 samples."""
 
-    codes_per_chunk: int = 5
-    first_window_codes: int = 25
-    window_growth: float = 2.0
-    max_window_codes: int = 200
-    look_ahead_codes: int = 25
-    prefix_codes: int = 25
-    prompt_seconds: float = 15.0
-    crossfade_frames: int = 0
-    vocoder_context_frames: int = 24
-    vocoder_look_ahead_frames: int = 24
+    codes_per_chunk: int = _UNSET.codes_per_chunk
+    first_window_codes: int = _UNSET.first_window_codes
+    window_growth: float = _UNSET.window_growth
+    max_window_codes: int = _UNSET.max_window_codes
+    look_ahead_codes: int = _UNSET.look_ahead_codes
+    prefix_codes: int = _UNSET.prefix_codes
+    prompt_seconds: float = _UNSET.prompt_seconds
+    crossfade_frames: int = _UNSET.crossfade_frames
+    vocoder_context_frames: int = _UNSET.vocoder_context_frames
+    vocoder_look_ahead_frames: int = _UNSET.vocoder_look_ahead_frames
     params: Params = Field(default_factory=dict)
     """Values that parameters of the stages have under this policy, unless a request sets them."""
 
@@ -45,7 +47,7 @@ class StreamingPolicy(Section):
 class WholeRender(Section):
     """What policy `whole` has of its own; the rest is the first profile's, in a single window."""
 
-    prompt_seconds: float = 15.0
+    prompt_seconds: float = _UNSET.prompt_seconds
     params: Params = Field(default_factory=dict)
 
     _check_ranges = field_validator("prompt_seconds")(_in_range)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,13 @@ class Lanes:
 
     Args:
         ahead_niceness: What the second thread adds to the niceness of the process, as `nice` counts; 0 makes none.
+            Only Linux has a niceness of each thread: elsewhere there is no second one.
     """
 
     def __init__(self, ahead_niceness: int) -> None:
         self._niceness = ahead_niceness
         self._ahead: ThreadPoolExecutor | None = None
-        if ahead_niceness:
+        if ahead_niceness and sys.platform == "linux":
             self._ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead", initializer=self._stand_back)
 
     def run(self, compute: Callable[[], Result], *, is_ahead: bool) -> Result:
