@@ -20,8 +20,8 @@ _SHARE_OF_BLOCKS = 16
 
 
 PRIMITIVES = 256
-"""Compiled products of bfloat16 that oneDNN keeps, one for each shape, of up to a MiB. Its default of 1024 fills up
-with the lengths of last windows, each of which comes once; windows of a policy come again and again."""
+"""Compiled products of bfloat16 that oneDNN keeps, one for each shape, of 0.7 MB: enough for the windows of a policy,
+and a bound, which its default of 1024 hardly is, where renders are of all lengths."""
 
 
 def prepare(settings: StageSettings) -> torch.device:

@@ -1,8 +1,8 @@
 """Carries renders a step on: one after another, or together in padded batches of fixed shapes.
 
-One after another is for the CPU: a row's numbers cannot depend on its mates, and nobody waits for them. Batches are
-for a GPU: renders at different steps, with different solvers, share one. Their shapes come from a short list, so that
-a step can be captured once and replayed.
+One after another is for the CPU: a row's numbers cannot depend on its mates, and nobody waits for them. There a render
+is padded only where products are compiled for their size. Batches are for a GPU: renders at different steps, with
+different solvers, share one. Their shapes come from a short list, so that a step can be captured once and replayed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from services.common.cuda_graphs import Capture, Compute
@@ -49,14 +50,28 @@ class OneByOne:
     def advance(self, renders: Sequence[Trajectory]) -> None:
         for render in renders:
             is_guided = render.is_guidance_due
-            frames = Frames.of([render.span] * (2 if is_guided else 1), self._network.num_taps, self._network.device)
-            velocities = self._network(
-                render.x[None], render.condition[None], render.modulation[None], frames, is_guided=is_guided
-            )
+            frames = self._layout(render.span, num_rows=2 if is_guided else 1)
+            x, condition = (self._padded(part) for part in (render.x, render.condition))
+            velocities = self._network(x, condition, render.modulation[None], frames, is_guided=is_guided)
             render.advance(velocities[:, 0])
 
     def free_memory(self) -> None:
         """Nothing is kept."""
+
+    def _layout(self, span: Span, num_rows: int) -> Frames:
+        network = self._network
+        if network.frame_multiple == 1:
+            return Frames.of([span] * num_rows, network.num_taps, network.device)
+        sizes = {"num_frames": self._size(span.num_frames), "num_tail_frames": self._size(span.tail_frames)}
+        return Frames.of([span] * num_rows, network.num_taps, network.device, **sizes)
+
+    def _padded(self, frames: Tensor) -> Tensor:
+        """(T, width) as a batch of one item: (1, size, width), 0 behind its end."""
+        return F.pad(frames, (0, 0, 0, self._size(len(frames)) - len(frames)))[None]
+
+    def _size(self, length: int) -> int:
+        multiple = self._network.frame_multiple
+        return -(-length // multiple) * multiple
 
 
 class Batched:

@@ -10,9 +10,11 @@ from itertools import count
 
 import pytest
 import torch
+from torch import Tensor
 
 from services.common.cuda_graphs import Capture, Compute, GraphCapture
 from services.s2mel_worker.model import stepping
+from services.s2mel_worker.model.frames import Frames
 from services.s2mel_worker.model.solver import Solver
 from services.s2mel_worker.model.stage import S2MelStageModel
 from services.s2mel_worker.model.stepping import Batched, OneByOne, Stepper
@@ -118,6 +120,38 @@ def test_one_by_one_no_bit_depends_on_the_mates(stage: S2MelStageModel) -> None:
     for render in alone:
         finish(OneByOne(stage.velocity), [render])
     assert all(torch.equal(a.mel, b.mel) for a, b in zip(together, alone, strict=True))
+
+
+def in_bfloat16(stage: S2MelStageModel, *, frame_multiple: int) -> VelocityNetwork:
+    network = VelocityNetwork(stage.cfm.estimator, torch.bfloat16)
+    network.frame_multiple = frame_multiple
+    return network
+
+
+def test_few_sizes_serve_renders_of_all_lengths(stage: S2MelStageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every size is a product more that the CPU's library compiles and keeps."""
+    network = VelocityNetwork(stage.cfm.estimator, torch.bfloat16)
+    compute, sizes = VelocityNetwork.__call__, set()
+
+    def noted(
+        self: VelocityNetwork, x: Tensor, condition: Tensor, modulation: Tensor, frames: Frames, **how: bool
+    ) -> Tensor:
+        sizes.add((x.shape[1], frames.positions.shape[1]))
+        return compute(self, x, condition, modulation, frames, **how)
+
+    monkeypatch.setattr(VelocityNetwork, "__call__", noted)
+    for num_frames in range(20, 129):
+        OneByOne(network).advance([start(stage, num_frames, num_known=10)])
+    assert {size for pair in sizes for size in pair} == {32, 64, 96, 128}
+
+
+@pytest.mark.parametrize("cfg_rate", [0.0, 0.7])
+def test_filling_up_a_size_changes_nothing_but_the_rounding(stage: S2MelStageModel, cfg_rate: float) -> None:
+    filled, exact = start(stage, 41, 25, cfg_rate=cfg_rate), start(stage, 41, 25, cfg_rate=cfg_rate)
+    finish(OneByOne(in_bfloat16(stage, frame_multiple=32)), [filled])
+    finish(OneByOne(in_bfloat16(stage, frame_multiple=1)), [exact])
+    torch.testing.assert_close(filled.mel, exact.mel, rtol=0, atol=0.02)
+    assert exact.mel.std() > 0.1
 
 
 def test_a_shape_is_captured_when_it_comes_again(stage: S2MelStageModel) -> None:
