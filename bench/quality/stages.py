@@ -16,7 +16,7 @@ from services.common.stage.engine import Engine
 from services.common.stage.policy import Policy
 from services.common.stage.session import Chunk, Session
 from services.common.stage.spec import StageSpec, VoiceStep
-from services.gpt_worker import engine as gpt_engine
+from services.gpt_worker import loading as gpt_loading
 from services.gpt_worker.settings import GptWorkerSettings
 from services.s2mel_worker import engine as s2mel_engine
 from services.s2mel_worker.settings import S2MelWorkerSettings
@@ -67,7 +67,7 @@ def load_stages(model_dir: Path, dtype: str) -> Stages:
     """
     told: dict[str, Any] = {"model_dir": model_dir, "slots": 1, "dtype": dtype}
     return Stages(
-        gpt_engine.load_engine(GptWorkerSettings(**told)),
+        gpt_loading.load_engine(GptWorkerSettings(**told)),
         s2mel_engine.load_engine(S2MelWorkerSettings(**told)),
         vocoder_engine.load_engine(VocoderWorkerSettings(**told)),
     )

@@ -25,7 +25,7 @@ from services.common.stage.engine import Engine
 from services.common.stage.session import Chunk
 from services.common.torch_engine import TorchEngine
 from services.frontend.text.frontend import build_frontend
-from services.gpt_worker import engine as gpt_engine
+from services.gpt_worker import loading as gpt_loading
 from services.gpt_worker.model.decoding import NextCode, new_decoder
 from services.gpt_worker.model.loading import VoiceConditions, load_gpt_stage
 from services.gpt_worker.model.unified_voice import UnifiedVoice, code_position
@@ -78,7 +78,7 @@ def agreement(model_dir: Path, modes: Modes, load: Workload, sentences: int = _S
 
 def _gpt_engine(model_dir: Path, dtype: str) -> Engine:
     settings = GptWorkerSettings.model_validate({"model_dir": model_dir, "slots": 1, "dtype": dtype, "device": "cpu"})
-    return TorchEngine(gpt_engine.load_engine(settings))
+    return TorchEngine(gpt_loading.load_engine(settings))
 
 
 def _s2mel_engine(model_dir: Path, dtype: str) -> Engine:

@@ -1,4 +1,4 @@
-"""What every torch engine has around it: the numeric mode of its steps, and a GPU without memory as a refusal."""
+"""What every torch engine has around it: a GPU without memory becomes a refusal, and the worker goes on."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ class FreeingEngine(Engine, Protocol):
 
 
 class TorchEngine:
-    """An engine that computes in the dtype that its spec states.
+    """An engine that refuses what its device has no memory for.
 
-    Half precision is autocast: weights stay float32, matrix products and convolutions run in the short type, sums
-    and norms in float32. The features of a voice are always computed in float32: that is done once, and an
-    error in them would stay for good.
+    No number is changed here, nor cast: in half precision the heavy layers hold that type themselves, and all else,
+    the features of a voice above all, is float32. A voice is computed once, and an error in it would stay for good.
 
     Args:
         engine: What computes.
@@ -44,13 +43,11 @@ class TorchEngine:
         self._engine = engine
         self._savers = savers
         self._device = engine.device
-        self._dtype: torch.dtype = getattr(torch, engine.spec.device.dtype)
         self._is_memory_wanted = threading.Event()
         """The thread that encodes voices found none; only the engine's own may touch what the engine keeps."""
 
     def open(self, session: Session) -> None:
-        with self._numbers():
-            self._or_refused(lambda: self._engine.open(session))
+        self._or_refused(lambda: self._engine.open(session))
 
     def first_start(self, resume: ResumePoint, session: Session) -> int:
         return self._engine.first_start(resume, session)
@@ -65,8 +62,7 @@ class TorchEngine:
         return self._engine.is_ready(session)
 
     def step(self, sessions: Sequence[Session]) -> list[Output]:
-        with self._numbers():
-            return self._or_refused(lambda: self._engine.step(sessions))
+        return self._or_refused(lambda: self._engine.step(sessions))
 
     def close(self, session: Session) -> None:
         self._engine.close(session)
@@ -80,7 +76,7 @@ class TorchEngine:
         return made
 
     def warm_up(self) -> None:
-        with self._numbers(), torch_runtime.enough_memory(self.spec.stage, self._device, "warm up", self._savers):
+        with torch_runtime.enough_memory(self.spec.stage, self._device, "warm up", self._savers):
             self._engine.warm_up()
 
     def free_memory(self) -> None:
@@ -90,10 +86,6 @@ class TorchEngine:
             torch.cuda.synchronize(self._device)
         self._engine.free_memory()
         self._return_blocks()
-
-    def _numbers(self) -> torch.autocast:
-        is_short = self._dtype != torch.float32
-        return torch.autocast(self._device.type, self._dtype if is_short else None, enabled=is_short)
 
     def _or_refused(self, compute: Callable[[], Result]) -> Result:
         """Turn a failed allocation into OverloadedError, and make room for the next call."""

@@ -16,7 +16,7 @@ def main() -> int:
     def load_engine() -> Engine:
         # Imported late: the libraries take seconds, and a bad setting should fail before that.
         from services.common.torch_engine import TorchEngine
-        from services.gpt_worker.engine import load_engine
+        from services.gpt_worker.loading import load_engine
 
         return TorchEngine(load_engine(settings), settings.memory_savers)
 

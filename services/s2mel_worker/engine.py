@@ -99,19 +99,18 @@ class S2MelEngine:
 
     @torch.inference_mode()
     def step(self, sessions: Sequence[Session]) -> list[Output]:
-        with torch.autocast(self._stage.device.type, enabled=False):
-            outputs: list[Output] = []
-            renders: list[tuple[Session, Trajectory]] = []
-            for session in sessions:
-                begun = self._begin(session, self._states[session])
-                if isinstance(begun, Trajectory):
-                    renders.append((session, begun))
-                elif begun is not None:
-                    outputs.append((session, begun))
-            self._stepper.advance([trajectory for _, trajectory in renders])
-            done = [session for session, trajectory in renders if trajectory.is_done]
-            finished = [(session, _finish_render(self._states[session])) for session in done]
-            return outputs + [(session, chunk) for session, chunk in finished if chunk is not None]
+        outputs: list[Output] = []
+        renders: list[tuple[Session, Trajectory]] = []
+        for session in sessions:
+            begun = self._begin(session, self._states[session])
+            if isinstance(begun, Trajectory):
+                renders.append((session, begun))
+            elif begun is not None:
+                outputs.append((session, begun))
+        self._stepper.advance([trajectory for _, trajectory in renders])
+        done = [session for session, trajectory in renders if trajectory.is_done]
+        finished = [(session, _finish_render(self._states[session])) for session in done]
+        return outputs + [(session, chunk) for session, chunk in finished if chunk is not None]
 
     def close(self, session: Session) -> None:
         self._states.pop(session, None)

@@ -26,7 +26,8 @@ from services.gpt_worker.emotion_text.classifier import (
     after_thinking,
     load_classifier,
 )
-from services.gpt_worker.engine import GptEngine, load_engine
+from services.gpt_worker.engine import GptEngine
+from services.gpt_worker.loading import load_engine
 from services.gpt_worker.settings import GptWorkerSettings
 
 MINI = Path("models/mini")

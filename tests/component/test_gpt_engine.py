@@ -13,7 +13,8 @@ from services.common.errors import InvalidRequestError
 from services.common.reasons import Reason
 from services.common.stage.session import Chunk, FinishReason, ResumePoint, Session
 from services.common.stage.spec import VoiceMode
-from services.gpt_worker.engine import GptEngine, load_engine
+from services.gpt_worker.engine import GptEngine
+from services.gpt_worker.loading import load_engine
 from services.gpt_worker.model.decoding import BatchDecoder
 from services.gpt_worker.model.kv_cache import KeyValueCache
 from services.gpt_worker.settings import GptWorkerSettings

@@ -15,8 +15,8 @@ from services.common.arrays import Tensors
 from services.common.checkpoint import CheckpointError, CheckpointFiles, load_config
 from services.common.voice_networks import VoiceNetworks, num_bytes
 from services.gpt_worker import voice as gpt_voice
-from services.gpt_worker.engine import load_engine as load_gpt
 from services.gpt_worker.footprint import slot_bytes
+from services.gpt_worker.loading import load_engine as load_gpt
 from services.gpt_worker.model.loading import GptStageModel, load_gpt_stage
 from services.gpt_worker.settings import GptWorkerSettings
 from services.s2mel_worker import voice as s2mel_voice

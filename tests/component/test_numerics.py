@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import torch
 from services.common import torch_runtime
 from services.common.arrays import Tensors
 from services.common.checkpoint import CheckpointError
+from services.common.cuda_graphs import Compute, GraphCapture
 from services.common.stage.engine import Engine
-from services.common.stage.session import Chunk, Session
+from services.common.stage.session import Chunk, ResumePoint, Session
 from services.common.torch_engine import TorchEngine
 from services.common.twin import write_twins
 from services.gpt_worker.engine import GptEngine
-from services.gpt_worker.engine import load_engine as load_gpt
+from services.gpt_worker.loading import load_engine as load_gpt
+from services.gpt_worker.model.decoding import BatchDecoder
 from services.gpt_worker.settings import GptWorkerSettings
 from services.s2mel_worker.engine import S2MelEngine
 from services.s2mel_worker.engine import load_engine as load_s2mel
@@ -61,29 +64,49 @@ def codes_of(engine: Engine) -> Tensors:
     return {"codes": np.arange(40, dtype=np.int32) * 6, "latents": latents}
 
 
-def run(engine: Engine, voice: Tensors, tensors: Tensors, **params: float) -> Tensors:
-    """All that the engine makes of one segment."""
+def new_session(engine: Engine, voice: Tensors, params: dict[str, float], resume: ResumePoint | None = None) -> Session:
     defaults = {param.name: param.default for param in engine.spec.params}
-    session = Session("u", 7, engine.spec.default_policy, defaults | params, {}, voice)
+    return Session("u", 7, engine.spec.default_policy, defaults | params, {}, voice, resume=resume)
+
+
+def chunks_of(engine: Engine, session: Session, tensors: Tensors) -> list[Chunk]:
+    """All that the engine gives of one segment; of a resumed one from where it is taken over."""
+    start = engine.first_start(session.resume, session) if session.resume else 0
     engine.open(session)
-    engine.push(session, Chunk(0, 0, tensors, is_segment_end=True))
+    engine.push(session, Chunk(0, start, {name: array[start:] for name, array in tensors.items()}, is_segment_end=True))
     chunks: list[Chunk] = []
     while engine.is_ready(session):
         for _, output in engine.step([session]):
             assert isinstance(output, Chunk)
             chunks.append(output)
     engine.close(session)
+    return chunks
+
+
+def joined(chunks: Sequence[Chunk]) -> Tensors:
     return {name: np.concatenate([chunk.tensors[name] for chunk in chunks]) for name in chunks[0].tensors}
+
+
+def run(engine: Engine, voice: Tensors, tensors: Tensors, **params: float) -> Tensors:
+    """All that the engine makes of one segment."""
+    return joined(chunks_of(engine, new_session(engine, voice, params), tensors))
+
+
+def s2mel_in(dtype: Any) -> S2MelEngine:
+    return load_s2mel(S2MelWorkerSettings(model_dir=MODEL_DIR, dtype=dtype))
+
+
+def gpt_in(dtype: Any) -> GptEngine:
+    return load_gpt(GptWorkerSettings(model_dir=MODEL_DIR, slots=1, dtype=dtype))
 
 
 def s2mel_computing_in(dtype: str) -> TorchEngine:
     """The embedded checkpoint, loaded for another numeric mode: its weights are made short when they are loaded."""
-    setting: Any = {"bfloat16": "bf16", "float16": "fp16"}[dtype]
-    return TorchEngine(load_s2mel(S2MelWorkerSettings(model_dir=MODEL_DIR, dtype=setting)))
+    return TorchEngine(s2mel_in({"bfloat16": "bf16", "float16": "fp16"}[dtype]))
 
 
 def gpt_computing_in(dtype: Any) -> TorchEngine:
-    return TorchEngine(load_gpt(GptWorkerSettings(model_dir=MODEL_DIR, slots=1, dtype=dtype)))
+    return TorchEngine(gpt_in(dtype))
 
 
 def test_float32_passes_through_untouched(s2mel: S2MelEngine) -> None:
@@ -91,6 +114,77 @@ def test_float32_passes_through_untouched(s2mel: S2MelEngine) -> None:
     plain, wrapped = run(s2mel, voice, codes)["mel"], run(TorchEngine(s2mel), voice, codes)["mel"]
 
     assert np.array_equal(plain, wrapped)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_half_precision_passes_through_untouched(dtype: str) -> None:
+    """Each layer knows the type that it computes in; nothing around an engine tells it another."""
+    made = []
+    for inner in (gpt_in(dtype), s2mel_in(dtype)):
+        is_gpt = isinstance(inner, GptEngine)
+        voice = gpt_voice(inner) if is_gpt else s2mel_voice(inner)
+        tensors, params = ({"ids": IDS}, {"max_codes": 20.0}) if is_gpt else (codes_of(inner), {"steps": 2.0})
+        made.append([run(each, voice, tensors, **params) for each in (inner, TorchEngine(inner))])
+
+    for plain, wrapped in made:
+        assert all(np.array_equal(plain[name], wrapped[name]) for name in plain)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_what_a_render_sees_of_a_voice_is_float32_in_half_precision_too(s2mel: S2MelEngine, dtype: str) -> None:
+    """Also the part that a policy cuts off: its condition is made from codes, when a session begins."""
+    voice, half = s2mel_voice(s2mel), s2mel_computing_in(dtype)
+    for engine in (TorchEngine(s2mel), half):
+        engine.open(new_session(engine, voice, {}))
+    full_prompt, half_prompt = (
+        next(iter(engine._states.values())).prompt
+        for engine in (s2mel, half._engine)
+        if isinstance(engine, S2MelEngine)
+    )
+    s2mel._states.clear()
+
+    assert len(full_prompt.condition) < len(voice["prompt_condition"])
+    assert torch.equal(half_prompt.condition, full_prompt.condition)
+
+
+def test_steps_are_captured_in_the_numbers_that_they_are_served_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A captured step keeps what it was captured with: scores would be rounded for as long as it is kept."""
+    captured: list[bool] = []
+
+    class Noting(GraphCapture):
+        def __call__(self, compute: Compute) -> Compute:
+            captured.append(torch.is_autocast_enabled("cpu"))
+            return compute
+
+    monkeypatch.setattr("services.gpt_worker.engine.new_decoder", BatchDecoder)
+    monkeypatch.setattr("services.gpt_worker.model.decoding.GraphCapture", Noting)
+    settings = GptWorkerSettings(model_dir=MODEL_DIR, slots=4, dtype="bf16")
+    TorchEngine(load_gpt(settings)).warm_up()
+
+    assert captured == [False, False, False]
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_codes_in_half_precision_are_taken_over_bit_for_bit(dtype: str) -> None:
+    engine, other = gpt_computing_in(dtype), gpt_computing_in(dtype)
+    voice, text, params = gpt_voice(engine), {"ids": IDS}, {"max_codes": 20.0}
+    whole = run(engine, voice, text, **params)
+    resume = ResumePoint(0, 7, {"codes": whole["codes"][:7]})
+    rest = joined(chunks_of(other, new_session(other, voice, params, resume), text))
+
+    assert len(whole["codes"]) > 7
+    assert all(np.array_equal(rest[name], whole[name][7:]) for name in whole)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_frames_in_half_precision_are_taken_over_bit_for_bit(dtype: str) -> None:
+    engine, other = s2mel_computing_in(dtype), s2mel_computing_in(dtype)
+    voice, codes, params = s2mel_voice(engine), codes_of(engine), {"steps": 2.0}
+    first, *others = chunks_of(engine, new_session(engine, voice, params), codes)
+    resume = ResumePoint(0, others[0].start, first.tensors)
+    rest = chunks_of(other, new_session(other, voice, params, resume), codes)
+
+    assert np.array_equal(joined(rest)["mel"], joined(others)["mel"])
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 0.25), ("float16", 0.03)])

@@ -59,12 +59,6 @@ def session() -> Session:
     return Session("u", 0, CountingEngine().spec.default_policy, {}, {}, {})
 
 
-@pytest.fixture(autouse=True)
-def float_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The counting engine counts in a type that is no torch float."""
-    monkeypatch.setattr(TorchEngine, "_numbers", lambda engine: torch.autocast("cpu", enabled=False))
-
-
 @pytest.mark.parametrize("call", ["open", "step"])
 def test_what_can_be_made_again_is_given_up_before_the_refusal_and_the_next_call_works(call: str) -> None:
     inner = FullDevice()

@@ -49,7 +49,7 @@ def test_all_stages_are_loaded_in_them_whatever_the_environment_says(monkeypatch
     def load(settings: StageSettings) -> None:
         told.append(settings.dtype)
 
-    for worker in ("gpt_worker", "s2mel_worker", "vocoder_worker"):
-        monkeypatch.setattr(f"services.{worker}.engine.load_engine", load)
+    for module in ("gpt_worker.loading", "s2mel_worker.engine", "vocoder_worker.engine"):
+        monkeypatch.setattr(f"services.{module}.load_engine", load)
     load_stages(Path("models/mini"), "mixed")
     assert told == ["mixed"] * 3
