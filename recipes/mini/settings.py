@@ -13,10 +13,9 @@ from services.common.checkpoint import CheckpointConfig
 
 # Multistep with early steps: at 4 steps as near to the end of the flow as 10 equal Euler steps.
 SOLVER = {"sway": -0.5, "solver_order": 2}
-# With guidance at every second late step the end is no further off.
-STREAMED = {**SOLVER, "guidance_interval": 2}
 # Codes of a first window and its look-ahead, and those of the windows behind it, end with a chunk or little before:
-# whatever a stage waits for beyond its need is late.
+# whatever a stage waits for beyond its need is late. Prompt, first window and look-ahead fill 96 rows (`latency`: 64),
+# the second window's 128: S2Mel computes multiples of 32.
 POLICIES: dict[str, Any] = {
     "balanced": {
         "codes_per_chunk": 11,
@@ -24,12 +23,12 @@ POLICIES: dict[str, Any] = {
         "window_growth": 1.18,
         "max_window_codes": 100,
         "look_ahead_codes": 5,
-        "prefix_codes": 15,
-        "prompt_seconds": 0.7,
+        "prefix_codes": 13,
+        "prompt_seconds": 0.47,
         "crossfade_frames": 8,
         "vocoder_context_frames": 16,
         "vocoder_look_ahead_frames": 8,
-        "params": {"steps": 4, **STREAMED},
+        "params": {"steps": 4, **SOLVER},
     },
     "latency": {
         "codes_per_chunk": 10,
@@ -38,11 +37,11 @@ POLICIES: dict[str, Any] = {
         "max_window_codes": 100,
         "look_ahead_codes": 5,
         "prefix_codes": 15,
-        "prompt_seconds": 0.6,
+        "prompt_seconds": 0.35,
         "crossfade_frames": 8,
         "vocoder_context_frames": 16,
         "vocoder_look_ahead_frames": 4,
-        "params": {"steps": 4, **STREAMED},
+        "params": {"steps": 4, **SOLVER},
     },
     "throughput": {
         "codes_per_chunk": 20,
@@ -55,7 +54,7 @@ POLICIES: dict[str, Any] = {
         "crossfade_frames": 8,
         "vocoder_context_frames": 16,
         "vocoder_look_ahead_frames": 12,
-        "params": {"steps": 6, **STREAMED},
+        "params": {"steps": 6, **SOLVER},
     },
 }
 

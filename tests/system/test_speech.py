@@ -90,7 +90,7 @@ async def test_every_option_is_heard(client: AsyncClient) -> None:
         "temperature": await speak(sampling=Sampling(temperature=2.0)),
         "greedy": await speak(sampling=Sampling(is_greedy=True)),
         "steps": await speak(render=Render(steps=3)),
-        "cfg_rate": await speak(render=replace(QUICK, cfg_rate=0.0)),
+        "cfg_rate": await speak(render=replace(QUICK, cfg_rate=0.7)),
         "whole": await speak(render=replace(QUICK, policy="whole")),
         "compat": await speak(render=replace(QUICK, policy="compat")),
     }
