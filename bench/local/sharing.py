@@ -16,7 +16,8 @@ AHEAD_NICENESS = {"s2mel_worker": 19, "vocoder_worker": 19}
 """How much further while all its listeners have enough to hear. Not the GPT: its steps are short and hold Python's lock
 for half of the time, which its event loop would wait for as long as others compute."""
 
-MOST_WORK = "s2mel_worker"
+BUSIEST = ("gpt_worker", "s2mel_worker")
+"""The two that compute most."""
 
 _GPU_DRIVER = Path("/dev/nvidiactl")
 
@@ -54,8 +55,8 @@ def cores_of(
     """Which cores a worker keeps to, by name; empty where none has to.
 
     With fewer cores than workers two stages that cannot wait may meet on one core, while the third works ahead alone
-    on the other: the kernel moves such tasks only now and then. The stage that computes most has the last core to
-    itself then.
+    on the other: the kernel moves such tasks only now and then. The two that compute most keep to a core each then; the
+    last one goes where there is room.
 
     Args:
         members: All of the system; only one worker of each stage is placed.
@@ -67,8 +68,8 @@ def cores_of(
     workers = [member for member in members if member.module != GATEWAY]
     if not 1 < len(cores) < len(WORKERS) or len(workers) != len(WORKERS) or any(member.gpu for member in workers):
         return {}
-    *shared, own = sorted(cores)
-    return {member.name: {own} if member.module == MOST_WORK else set(shared) for member in workers}
+    kept = dict(zip(BUSIEST, sorted(cores), strict=True))
+    return {member.name: {kept[member.module]} if member.module in kept else set(cores) for member in workers}
 
 
 def usable_cores() -> set[int]:

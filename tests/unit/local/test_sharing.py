@@ -59,14 +59,14 @@ def test_the_gateway_is_told_nothing() -> None:
 @pytest.mark.parametrize(
     ("cores", "placed"),
     [
-        ({4, 5}, {"gpt_worker": {4}, "vocoder_worker": {4}, "s2mel_worker": {5}}),
+        ({4, 5}, {"gpt_worker": {4}, "vocoder_worker": {4, 5}, "s2mel_worker": {5}}),
         ({0}, {}),
         (set(), {}),
         ({0, 1, 2}, {}),
     ],
     ids=["fewer cores than workers", "one core", "unknown", "a core for each"],
 )
-def test_the_stage_that_computes_most_has_a_core_to_itself_where_cores_are_few(
+def test_the_two_that_compute_most_are_kept_apart_where_cores_are_few(
     cores: set[int], placed: dict[str, set[int]]
 ) -> None:
     assert cores_of(ALONE, cores, {}) == placed
